@@ -1,0 +1,149 @@
+"""Every error that a user can meet, and what to do about it. No message carries personal data.
+
+    ExpungeError
+    ├── BadInput 422            the body, a file or a file's content is not usable
+    │   ├── InvalidDataset      what is wrong with a Parquet file, column by column
+    │   ├── InvalidWeights      weights that are not this architecture's
+    │   └── NothingLeft         the request would empty a class or the retain set
+    ├── NotFound 404
+    │   ├── UnknownSamples      ids that the index of the data set does not know
+    │   └── UnknownClass
+    ├── Conflict 409            the state of a resource forbids it
+    │   ├── AlreadyExists
+    │   └── NoVersion           the model has no usable version yet
+    ├── MissingHeader 400
+    ├── TooLarge 413
+    └── Unavailable 503         a server we depend on is away
+    JobError                    raised inside a job; it ends the attempt
+    ├── LostLease               another worker owns the job now: write nothing
+    └── Cancelled               somebody asked the job to stop
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One place in the input that is wrong: a JSON pointer, and a sentence with counts."""
+
+    pointer: str
+    detail: str
+
+
+class ExpungeError(Exception):
+    """An error with an HTTP status, a stable slug, and a hint."""
+
+    status = 500
+    slug = "internal"
+    title = "Something went wrong on our side"
+    hint = "Try again; if it happens again, send the request id to your operator."
+
+    def __init__(self, detail: str, *, faults: Sequence[Fault] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.faults = tuple(faults)
+
+
+class BadInput(ExpungeError):
+    status = 422
+    slug = "bad-input"
+    title = "The input is not usable"
+    hint = "Correct the places named in `errors` and send the request again; nothing was changed."
+
+
+class InvalidDataset(BadInput):
+    slug = "invalid-dataset"
+    title = "The data set is not usable"
+    hint = "Columns: sample_id, split, label, features or image, and optionally subject_id; nothing was stored."
+
+
+class InvalidWeights(BadInput):
+    slug = "invalid-weights"
+    title = "The weights are not usable"
+    hint = "Send safetensors whose names, shapes and dtypes are those of the family, all values finite."
+
+
+class NothingLeft(BadInput):
+    slug = "nothing-left"
+    title = "The request would leave too little to learn from"
+    hint = "Ask for fewer rows, or retire the model; to remove a whole class use target kind `classes`."
+
+
+class NotFound(ExpungeError):
+    status = 404
+    slug = "not-found"
+    title = "There is no such thing"
+    hint = "Compare the name or id with the list of the collection."
+
+
+class UnknownSamples(NotFound):
+    slug = "unknown-ids"
+    title = "Some ids are not in the data set"
+    hint = "Compare them with the index of the dataset version that trained the model."
+
+    def __init__(self, dataset: str, *, missing: int, asked: int) -> None:
+        detail = f"{missing} of {asked} ids are not among the training rows of dataset {dataset!r}"
+        super().__init__(detail, faults=[Fault("/target/ids", detail)])
+
+
+class UnknownClass(NotFound):
+    slug = "unknown-class"
+    title = "Some classes are not in the data set"
+
+    def __init__(self, dataset: str, *, missing: int, asked: int) -> None:
+        detail = f"{missing} of {asked} classes have no training rows in dataset {dataset!r}"
+        super().__init__(detail, faults=[Fault("/target/ids", detail)])
+
+
+class Conflict(ExpungeError):
+    status = 409
+    slug = "conflict"
+    title = "The state of the resource does not allow this"
+    hint = "Read the resource, and decide again."
+
+
+class AlreadyExists(Conflict):
+    slug = "already-exists"
+    title = "The name is taken"
+    hint = "Choose another name, or use what exists."
+
+
+class NoVersion(Conflict):
+    slug = "no-version"
+    title = "The model has no version yet"
+    hint = "Follow the model's training job; ask again when version 1 is active."
+
+
+class MissingHeader(ExpungeError):
+    status = 400
+    slug = "missing-header"
+    title = "A header is missing"
+    hint = "Send a fresh random value (a UUID) as Idempotency-Key, and the same value when you retry."
+
+
+class TooLarge(ExpungeError):
+    status = 413
+    slug = "too-large"
+    title = "The upload is too large"
+    hint = "Put the file into the store and send its key, or raise EXPUNGE_MAX_UPLOAD_MB."
+
+
+class Unavailable(ExpungeError):
+    status = 503
+    slug = "unavailable"
+    title = "A server we depend on does not answer"
+    hint = "Nothing was changed; try again in a moment."
+
+
+class JobError(ExpungeError):
+    slug = "job-failed"
+    title = "The job failed"
+
+
+class LostLease(JobError):
+    """Another worker owns the job now; whatever this one knows is stale."""
+
+
+class Cancelled(JobError):
+    """The job was asked to stop."""
