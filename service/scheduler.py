@@ -1,0 +1,65 @@
+"""The loop that moves what is due: outbox → broker, lost jobs → queue, inbox → ledger. Any number may run."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import psycopg
+import structlog
+from kombu.exceptions import OperationalError as BrokerError
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError as DatabaseError
+
+from service.db import endings, jobs, outbox
+from service.db.session import connect, transaction
+from service.ledger import keys
+from service.ledger.sequencer import sequence
+from service.queue import make_app, publish
+from service.settings import Settings
+
+log = structlog.get_logger()
+SILENT_FOR = timedelta(minutes=2)       # a queued job without a fresh message gets a new one
+
+
+def relay(engine: Engine, send: Callable[[outbox.Outbox], None]) -> None:
+    with transaction(engine) as tx:
+        outbox.relay(tx, send)
+
+
+def reap(engine: Engine) -> None:
+    """Jobs whose worker is gone are queued again or have failed; their requests are told."""
+    with transaction(engine) as tx:
+        for job in [*jobs.reap(tx), *jobs.fail_dependents(tx)]:
+            endings.settle(tx, job, cancelled=job.cancel_requested)
+        jobs.resend(tx, silent_for=SILENT_FOR)
+
+
+def run(settings: Settings, *, stop: threading.Event, every_s: float = 1.0) -> None:
+    """Work until told to stop: at once when the outbox is written to, and every second anyway."""
+    if settings.database_url is None:
+        raise ValueError("EXPUNGE_DATABASE_URL is not set")
+    url = settings.database_url.get_secret_value()
+    engine, app, signers = connect(url, pool_size=2), make_app(settings), keys.load(settings.keys_dir)
+
+    def tick() -> None:
+        reap(engine)
+        relay(engine, lambda message: publish(app, message))
+        with transaction(engine) as tx:
+            sequence(tx, signers, settings.origin)
+
+    while not stop.is_set():
+        try:
+            _tick_on_wake(url, tick, stop, every_s)
+        except (DatabaseError, psycopg.OperationalError, BrokerError) as error:
+            log.warning("scheduler.waits", error=type(error).__name__)
+            stop.wait(every_s)
+    engine.dispose()
+
+
+def _tick_on_wake(url: str, tick: Callable[[], None], stop: threading.Event, every_s: float) -> None:
+    with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as listener:
+        listener.execute(f"LISTEN {jobs.WAKE}".encode())
+        while not stop.is_set():
+            tick()
+            for _ in listener.notifies(timeout=every_s, stop_after=1):
+                pass
