@@ -10,17 +10,20 @@
     │   └── UnknownClass
     ├── Conflict 409            the state of a resource forbids it
     │   ├── AlreadyExists
-    │   └── NoVersion           the model has no usable version yet
-    ├── MissingHeader 400
+    │   ├── NoVersion           the model has no usable version yet
+    │   └── NotYet              it will exist in a moment
     ├── TooLarge 413
+    ├── Damaged 500             stored bytes no longer have their digest
     └── Unavailable 503         a server we depend on is away
     JobError                    raised inside a job; it ends the attempt
     ├── LostLease               another worker owns the job now: write nothing
-    └── Cancelled               somebody asked the job to stop
+    ├── Cancelled               somebody asked the job to stop
+    └── Diverged                a loss is no longer a finite number
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class ExpungeError(Exception):
     """An error with an HTTP status, a stable slug, and a hint."""
 
     status = 500
+    headers: ClassVar[dict[str, str]] = {}
     slug = "internal"
     title = "Something went wrong on our side"
     hint = "Try again; if it happens again, send the request id to your operator."
@@ -115,11 +119,11 @@ class NoVersion(Conflict):
     hint = "Follow the model's training job; ask again when version 1 is active."
 
 
-class MissingHeader(ExpungeError):
-    status = 400
-    slug = "missing-header"
-    title = "A header is missing"
-    hint = "Send a fresh random value (a UUID) as Idempotency-Key, and the same value when you retry."
+class NotYet(Conflict):
+    slug = "not-yet"
+    title = "It does not exist yet"
+    hint = "Follow the event stream, or ask again after the seconds in Retry-After."
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
 
 class TooLarge(ExpungeError):
@@ -136,6 +140,12 @@ class Unavailable(ExpungeError):
     hint = "Nothing was changed; try again in a moment."
 
 
+class Damaged(ExpungeError):
+    slug = "damaged"
+    title = "Stored content is damaged"
+    hint = "Restore this object of the store from a copy; its name is the SHA-256 of what it held."
+
+
 class JobError(ExpungeError):
     slug = "job-failed"
     title = "The job failed"
@@ -147,3 +157,13 @@ class LostLease(JobError):
 
 class Cancelled(JobError):
     """The job was asked to stop."""
+
+
+class Diverged(JobError):
+    """A loss is no longer a finite number; the weights at hand are worthless."""
+
+    hint = "Lower the learning rate, or look for extreme values in the features."
+
+    def __init__(self, *, step: int) -> None:
+        super().__init__(f"the loss is not finite at step {step}")
+        self.step = step
