@@ -1,0 +1,131 @@
+"""Rows as tensors that live on the device: splits, endless batches, and the two files they come from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from torch import Generator, Tensor
+
+from service.errors import BadInput, InvalidDataset
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Inputs, labels, and the number of the person behind each row."""
+
+    x: Tensor                       # float32 (n, F), or uint8 or float32 (n, C, H, W)
+    y: Tensor                       # int64 (n,)
+    groups: Tensor | None = None    # int64 (n,)
+
+    def __post_init__(self) -> None:
+        sizes = {len(t) for t in (self.x, self.y, self.groups) if t is not None}
+        if len(sizes) != 1:
+            raise BadInput(f"inputs, labels and persons differ in number: {sorted(sizes)}")
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, index: Tensor) -> "Rows":
+        """The rows at these positions, or where a bool tensor says so."""
+        return Rows(self.x[index], self.y[index], None if self.groups is None else self.groups[index])
+
+    def to(self, device: torch.device | str) -> "Rows":
+        """The same rows on a device."""
+        return Rows(self.x.to(device), self.y.to(device), None if self.groups is None else self.groups.to(device))
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a method may see. The holdout belongs to the audit alone, so it is not here."""
+
+    retain: Rows
+    forget: Rows
+    validation: Rows
+
+    def to(self, device: torch.device | str) -> "Split":
+        """The same split on a device."""
+        return Split(self.retain.to(device), self.forget.to(device), self.validation.to(device))
+
+
+def inputs(x: Tensor) -> Tensor:
+    """What a model is fed: pictures of bytes are scaled to [0, 1], floats stay as they are."""
+    return x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x
+
+
+def count(n: int, size: int) -> int:
+    """Batches in one pass."""
+    return -(-n // size)
+
+
+def batches(rows: Rows, rng: Generator, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless batches of at most `size` rows; each pass has its own order and sees every row once.
+
+    The parts of a pass differ by at most one row, so no batch is a lone row that batch statistics cannot be taken of.
+    """
+    if not len(rows):
+        raise BadInput("there are no rows to draw batches from")
+    while True:
+        order = torch.randperm(len(rows), generator=rng).to(rows.y.device)
+        for part in order.tensor_split(count(len(rows), size)):
+            yield inputs(rows.x[part]), rows.y[part]
+
+
+def load_tensors(path: Path) -> Rows:
+    """Rows of a safetensors file with the tensors x, y and perhaps groups; memory-mapped."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            held = {name: file.get_tensor(name) for name in ("x", "y", "groups") if name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InvalidDataset("the file of rows is not safetensors") from error
+    if not {"x", "y"} <= held.keys():
+        raise InvalidDataset("the file of rows lacks the tensor x or y")
+    return Rows(held["x"], held["y"], held.get("groups"))
+
+
+def read_parquet(path: Path, split: str | None = None) -> tuple[Rows, list[str]]:
+    """Rows of a data set's Parquet file, all or those of one split, and their sample ids."""
+    table = pq.read_table(path)
+    absent = [name for name in ("sample_id", "split", "label") if name not in table.column_names]
+    if absent:
+        raise InvalidDataset(f"these columns are missing: {', '.join(absent)}")
+    if split is not None:
+        table = table.filter(pc.equal(table["split"], split))
+    if not table.num_rows:
+        raise InvalidDataset("the file has no such rows")
+    y = torch.from_numpy(table["label"].to_numpy().astype(np.int64))
+    return Rows(features(table), y, persons(table)), table["sample_id"].cast(pa.string()).to_pylist()
+
+
+def features(table: pa.Table) -> Tensor:
+    """float32 (n, F) from lists, or uint8 (n, C, H, W) from encoded pictures."""
+    if "image" in table.column_names:
+        return torch.stack([pixels(encoded) for encoded in table["image"].to_pylist()])
+    if "features" not in table.column_names:
+        raise InvalidDataset("there is neither a column `features` nor a column `image`")
+    flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return torch.from_numpy(flat.reshape(table.num_rows, -1).astype(np.float32))
+
+
+def pixels(encoded: bytes) -> Tensor:
+    """uint8 (C, H, W) of one encoded picture; grey or colour."""
+    with Image.open(BytesIO(encoded)) as image:
+        held = np.array(image if image.mode == "L" else image.convert("RGB"))
+    return torch.from_numpy(held).reshape(*held.shape[:2], -1).permute(2, 0, 1)
+
+
+def persons(table: pa.Table) -> Tensor | None:
+    """A number for each person; None where the file knows of none. A row without one is a person of its own."""
+    if "subject_id" not in table.column_names or table["subject_id"].null_count == table.num_rows:
+        return None
+    codes = table["subject_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    alone = np.isnan(codes.astype(float))
+    known = np.where(alone, 0, codes).astype(np.int64)
+    return torch.from_numpy(np.where(alone, known.max() + 1 + alone.cumsum(), known))

@@ -1,0 +1,31 @@
+"""Retraining from scratch: exact unlearning, and what every other method is measured against.
+
+    A(D_r, seed)    the model's own training recipe and seed, on the retain rows alone
+"""
+
+from torch import nn
+
+from service.domain.architectures import tensors
+from service.domain.recipes import Retrain, Spec
+from service.errors import BadInput
+from worker.data import Split
+from worker.registry import method
+from worker.training import train
+from worker.unlearning import Run
+
+
+@method(Retrain)
+def retrain(model: nn.Module, data: Split, _: Retrain, run: Run) -> None:
+    """The weights at hand are not looked at, only replaced."""
+    if run.spec is None:
+        raise BadInput("retraining needs the model's recipe: pass spec=")
+    same_architecture(model, run.spec)
+    device = next(model.parameters()).device
+    fresh = train(run.spec, data.retain, device=device, on_step=run.on_step)
+    model.load_state_dict(fresh.state_dict())
+
+
+def same_architecture(model: nn.Module, spec: Spec) -> None:
+    """Refuse a recipe that makes another model, before the time is spent."""
+    if {n: tuple(t.shape) for n, t in model.state_dict().items()} != {n: s for n, (_, s) in tensors(spec).items()}:
+        raise BadInput("the recipe describes another architecture than the model's")

@@ -1,0 +1,107 @@
+"""A model from its recipe: built, and trained from scratch. Same rows, same seed, same device: same bits."""
+
+from math import cos, pi, sqrt
+
+import torch
+from torch import Generator, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from service.domain import recipes
+from service.domain.architectures import sizes
+from service.domain.recipes import Spec, Training
+from service.errors import BadInput
+from worker.data import Rows, batches, count
+from worker.optimise import Objective, OnStep, Progress, descend, ignore, repeatable
+from worker.registry import family
+
+
+def train(spec: Spec, rows: Rows, *, device: torch.device | str = "cpu", on_step: OnStep = ignore) -> nn.Module:
+    """Train from scratch.
+
+    Args:
+        on_step: is told the steps done and in all after each of them; what it raises ends the training.
+    """
+    fits(spec, rows)
+    rng = torch.Generator().manual_seed(spec.training.seed)
+    model, rows = build(spec, rng).to(device), rows.to(device)
+    with repeatable():
+        fit(model.train(), rows, spec.training, rng, on_step)
+    return model.eval()
+
+
+def fit(model: nn.Module, rows: Rows, recipe: Training, rng: Generator, on_step: OnStep) -> None:
+    """The recipe's epochs over the rows."""
+    steps = count(len(rows), recipe.batch)
+    progress = Progress(recipe.epochs * steps, on_step)
+    optimiser = optimiser_of(recipe, model)
+    schedule = LambdaLR(optimiser, lambda done: rate(recipe, done / progress.total))
+    drawn = batches(rows, rng, recipe.batch)
+
+    def objective() -> Objective:
+        x, y = next(drawn)
+        return Objective(retain=cross_entropy(model(x), y))
+
+    for _ in range(recipe.epochs):
+        descend(model, objective, optimiser, steps=steps, progress=progress, schedule=schedule)
+
+
+def build(spec: Spec, rng: Generator) -> nn.Module:
+    """A fresh model on the CPU; its first weights come from `rng` alone."""
+    model = skeleton(spec)
+    for module in model.modules():
+        initialise(module, rng)
+    return model
+
+
+def skeleton(spec: Spec) -> nn.Module:
+    """The modules with weights that nobody has written yet."""
+    with torch.device("meta"):
+        model = family.find(spec.family)(spec.family, spec.input, spec.classes)
+    return model.to_empty(device="cpu")
+
+
+def initialise(module: nn.Module, rng: Generator) -> None:
+    """Torch's own defaults, but from a generator and not from the global seed."""
+    match module:
+        case nn.Linear() | nn.Conv2d():
+            nn.init.kaiming_uniform_(module.weight, a=sqrt(5), generator=rng)
+            if module.bias is not None:
+                bound = 1 / sqrt(module.weight[0].numel())
+                nn.init.uniform_(module.bias, -bound, bound, generator=rng)
+        case nn.BatchNorm2d():
+            module.reset_parameters()
+        case _ if list(module.parameters(recurse=False)):
+            raise TypeError(f"nobody said how to initialise {type(module).__name__}")
+
+
+def optimiser_of(recipe: Training, model: nn.Module) -> Optimizer:
+    """The recipe's optimiser over the model's weights."""
+    match recipe.optimizer:
+        case recipes.Sgd() as o:
+            return SGD(model.parameters(), o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
+        case recipes.AdamW() as o:
+            return AdamW(model.parameters(), o.lr, weight_decay=o.weight_decay)
+
+
+def rate(recipe: Training, done: float) -> float:
+    """Factor of the learning rate when this share of the steps is done."""
+    match recipe.schedule:
+        case "constant":
+            return 1.0
+        case "linear":
+            return 1 - done
+        case "cosine":
+            return (1 + cos(pi * done)) / 2
+
+
+def fits(spec: Spec, rows: Rows) -> None:
+    """Refuse rows that the model cannot take."""
+    if not len(rows):
+        raise BadInput("there are no rows to train on")
+    if tuple(rows.x.shape[1:]) != sizes(spec.input):
+        raise BadInput(f"rows of shape {tuple(rows.x.shape[1:])} do not fit inputs of shape {sizes(spec.input)}")
+    outside = int(((rows.y < 0) | (rows.y >= spec.classes)).sum())
+    if outside:
+        raise BadInput(f"{outside} labels are outside 0 … {spec.classes - 1}")
