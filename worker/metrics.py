@@ -58,7 +58,8 @@ class WeightedAuc:
         below = np.cumsum(self._others @ other, axis=0, dtype=np.float64)
         w = self._members @ member
         pairs = np.einsum("ub,ub->b", w, below[:-1:2] + below[1::2], dtype=np.float64)
-        return pairs / (2 * w.sum(axis=0, dtype=np.float64) * below[-1])
+        total = 2 * w.sum(axis=0, dtype=np.float64) * below[-1]
+        return np.divide(pairs, total, out=np.full_like(pairs, 0.5), where=total > 0)   # no pair at all: no knowledge
 
 
 def _counter(cell: NDArray[np.int64], cells: int) -> sparse.csr_array:
