@@ -1,0 +1,122 @@
+"""What a model is fed: lists of floats, or encoded pictures. Each reader yields the raw bytes of a tensor."""
+# pyarrow brings no types, and makes most functions of `compute` while it is imported:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportAttributeAccessIssue=false
+
+import struct
+import warnings
+import zlib
+from io import BytesIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image as Pillow
+
+from service.domain.recipes import Image, InputShape, Vector
+from service.inspection.columns import count
+from service.inspection.tally import Tally
+
+MAX_FEATURES = 65_536
+MAX_SIDE = 1024
+UNREADABLE = (      # what Pillow's decoders raise for broken files
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+    struct.error, zlib.error, Pillow.DecompressionBombError, Pillow.DecompressionBombWarning,
+)
+
+
+class Features:
+    """Lists of one length, of finite floats; the tensor is F32 (n, F)."""
+
+    dtype = "F32"
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._width: int | None = None
+
+    @staticmethod
+    def reads(kind: pa.DataType) -> bool:
+        listed = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        return listed and pa.types.is_floating(kind.value_type)
+
+    def read(self, column: pa.Array) -> pa.Buffer | None:
+        widths = pc.list_value_length(column)
+        bad = self._count("{n} rows have no features", column.null_count)
+        bad += self._check_widths(widths.drop_null())
+        values = column.flatten().cast(pa.float32(), safe=False)
+        bad += self._count("{n} values are null", values.null_count)
+        odd = count(pc.invert(pc.is_finite(values)))
+        bad += self._count("{n} values are NaN, infinite, or too large for 32 bits", odd)
+        return None if bad else values.buffers()[1].slice(4 * values.offset, 4 * len(values))
+
+    def _check_widths(self, widths: pa.Array) -> int:
+        if not len(widths):
+            return 0
+        if self._width is None:
+            self._width = int(widths[0].as_py())
+            if not 0 < self._width <= MAX_FEATURES:
+                self._count(f"a row has between 1 and {MAX_FEATURES} features", 1)
+        others = count(pc.not_equal(widths, self._width))
+        return self._count("{n} rows have another number of features than the first", others)
+
+    def _count(self, sentence: str, cases: int) -> int:
+        return self._tally.add("/columns/features", sentence, cases)
+
+    @property
+    def shape(self) -> InputShape:
+        return Vector(features=self._width or 0)
+
+
+class Pictures:
+    """PNG or JPEG files of one size, grey or RGB; the tensor is U8 (n, C, H, W)."""
+
+    dtype = "U8"
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._shape: Image | None = None
+        warnings.simplefilter("error", Pillow.DecompressionBombWarning)
+
+    @staticmethod
+    def reads(kind: pa.DataType) -> bool:
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:     # {bytes, path} of Hugging Face
+            kind = kind.field("bytes").type
+        return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+    def read(self, column: pa.Array) -> bytes | None:
+        encoded = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+        bad = self._count("{n} rows have no picture", encoded.null_count)
+        pixels = [self._decode(one) for one in encoded.drop_null().to_pylist()]
+        whole = [one for one in pixels if one is not None]
+        return None if bad or len(whole) < len(pixels) else b"".join(whole)
+
+    def _decode(self, encoded: bytes) -> bytes | None:
+        try:
+            with Pillow.open(BytesIO(encoded), formats=("PNG", "JPEG")) as picture:
+                return self._pixels(picture) if self._fits(picture) else None
+        except UNREADABLE:
+            self._count("{n} pictures cannot be decoded; PNG and JPEG can", 1)
+            return None
+
+    def _fits(self, picture: Pillow.Image) -> bool:
+        """Judge by the file's head, before a pixel is unpacked."""
+        if max(picture.size) > MAX_SIDE:
+            return not self._count(f"{{n}} pictures are larger than {MAX_SIDE} × {MAX_SIDE}", 1)
+        if picture.mode not in {"L", "RGB"}:
+            return not self._count("{n} pictures are neither grey nor RGB with 8 bits", 1)
+        shape = Image(channels=1 if picture.mode == "L" else 3, height=picture.height, width=picture.width)
+        self._shape = self._shape or shape
+        return shape == self._shape or not self._count("{n} pictures have another size or colours than the first", 1)
+
+    @staticmethod
+    def _pixels(picture: Pillow.Image) -> bytes:
+        """Channel after channel, where Pillow interleaves them."""
+        return b"".join(band.tobytes() for band in picture.split())
+
+    def _count(self, sentence: str, cases: int) -> int:
+        return self._tally.add("/columns/image", sentence, cases)
+
+    @property
+    def shape(self) -> InputShape:
+        if self._shape is None:
+            raise ValueError("no picture was read")
+        return self._shape

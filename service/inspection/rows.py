@@ -1,0 +1,194 @@
+"""Read a Parquet file batch by batch and check everything; runs in the sandbox as `-m service.inspection.rows`."""
+# pyarrow brings no types:
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from service.inspection.columns import Ids, Labels, People, Splits, is_text
+from service.inspection.inputs import Features, Pictures
+from service.inspection.parquet import RULE, Facts, Options, Outcome
+from service.inspection.tally import Tally
+
+BATCH_BYTES = 8 << 20
+BATCH_ROWS = 16_384
+BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError)    # what pyarrow raises for damaged files
+KNOWN = ("sample_id", "subject_id", "split", "label", "features", "image")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows in which nothing is wrong so far."""
+
+    samples: pa.Array
+    subjects: pa.Array | None
+    splits: pa.Array
+    labels: pa.Array
+    x: pa.Buffer | bytes
+
+
+class Scan:
+    """One pass over a file: iterate `batches` to the end, then ask for the outcome."""
+
+    def __init__(self, path: Path, options: Options) -> None:
+        self._tally, self._people, self._rule = Tally(), People(), options.split
+        self._samples = Ids("sample_id", self._tally, nullable=False)
+        self._subjects = Ids("subject_id", self._tally, nullable=True)
+        self._splits = Splits(options.split, self._tally)
+        self._labels = Labels(options.classes, self._tally)
+        self._file = _open(path, self._tally)
+        self._columns = frozenset[str]() if self._file is None else self._readable(self._file.schema_arrow)
+        self.inputs = Pictures(self._tally) if "image" in self._columns else Features(self._tally)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the file says it has."""
+        return 0 if self._file is None else self._file.metadata.num_rows
+
+    def batches(self) -> Generator[Batch]:
+        """Check all rows, and yield them for as long as nothing is wrong."""
+        seen = 0
+        for table in self._tables():
+            seen += len(table)
+            batch = self._read(dict(zip(table.schema.names, table.columns, strict=True)))
+            if batch is not None and not self._tally:
+                yield batch
+        if seen != self.rows:
+            self._tally.add("/file", f"the file is damaged: {seen} of {self.rows} rows can be read")
+
+    def outcome(self) -> Outcome:
+        """Facts if all is well; otherwise all faults."""
+        self._finish()
+        if self._tally:
+            return Outcome(faults=self._tally.faults())
+        subjects, shared = self._people.subjects() if "subject_id" in self._columns else (None, 0)
+        return Outcome(
+            facts=Facts(
+                rows=self.rows, splits=self._splits.rows, subjects=subjects, shared_subjects=shared,
+                classes=self._labels.classes, input=self.inputs.shape, rule=RULE if self._rule else None,
+            )
+        )
+
+    def _finish(self) -> None:
+        """What can be judged only in the end, and only of columns that could be read as a whole."""
+        if self._tally.is_clean("/file", "/columns/sample_id"):
+            self._people.finish(self._tally)
+        if self._tally.is_clean("/file", "/columns/sample_id", "/columns/subject_id", "/columns/split"):
+            self._splits.finish()
+            if self._tally.is_clean("/columns/label"):
+                self._labels.finish()
+
+    # ---- the schema -------------------------------------------------------------------------------------------------
+
+    def _readable(self, schema: pa.Schema) -> frozenset[str]:
+        """The columns that are there once, have a fitting type, and are needed; faults for the others."""
+        self._check_presence(schema)
+        readers = (Ids.reads, Ids.reads, is_text, Labels.reads, Features.reads, Pictures.reads)
+        return frozenset(
+            name for name, reads in zip(KNOWN, readers, strict=True)
+            if name in schema.names and not (name == "split" and self._rule) and self._fits(schema, name, reads)
+        )
+
+    def _check_presence(self, schema: pa.Schema) -> None:
+        for name in ("sample_id", "label", *(() if self._rule else ("split",))):
+            if name not in schema.names:
+                self._tally.add(f"/columns/{name}", "the column is missing")
+        if self._rule and "split" in schema.names:
+            self._tally.add("/columns/split", "the column is there, and a rule was given as well: give one of them")
+        if ("features" in schema.names) == ("image" in schema.names):
+            self._tally.add("/columns/features", "exactly one of the columns features and image is needed")
+
+    def _fits(self, schema: pa.Schema, name: str, reads: Callable[[pa.DataType], bool]) -> bool:
+        places = schema.get_all_field_indices(name)
+        if len(places) > 1:
+            return not self._tally.add(f"/columns/{name}", f"{len(places)} columns have this name")
+        fits = reads(schema.field(places[0]).type)
+        return fits or not self._tally.add(f"/columns/{name}", f"the column has another type than {TYPES[name]}")
+
+    # ---- the rows ---------------------------------------------------------------------------------------------------
+
+    def _tables(self) -> Generator[pa.RecordBatch]:
+        if self._file is None:
+            return
+        size = _batch_rows(self._file.metadata)
+        tables = self._file.iter_batches(size, columns=list(self._columns), use_threads=False)
+        while True:
+            try:
+                table = next(tables, None)
+            except BROKEN:
+                return      # the missing rows are noticed by their number
+            if table is None:
+                return
+            if len(table):
+                yield table
+
+    def _read(self, columns: dict[str, pa.Array]) -> Batch | None:
+        samples = self._samples.read(columns["sample_id"]) if "sample_id" in columns else None
+        subjects = self._subjects.read(columns["subject_id"]) if "subject_id" in columns else None
+        lost = subjects is None and "subject_id" in columns
+        splits = self._split(columns, None if lost else samples, subjects)
+        labels = self._labels.read(columns["label"]) if "label" in columns else None
+        x = self._input(columns)
+        if samples is not None:
+            self._people.note(samples, subjects, splits)
+        if labels is not None and splits is not None:
+            self._labels.note(labels, splits)
+        if samples is None or splits is None or labels is None or x is None or lost:
+            return None
+        return Batch(samples, subjects, splits, labels, x)
+
+    def _split(self, columns: dict[str, pa.Array], samples: pa.Array, subjects: pa.Array) -> pa.Array | None:
+        if self._rule:
+            return None if samples is None else self._splits.draw(samples, subjects)
+        return self._splits.read(columns["split"]) if "split" in columns else None
+
+    def _input(self, columns: dict[str, pa.Array]) -> pa.Buffer | bytes | None:
+        name = "image" if isinstance(self.inputs, Pictures) else "features"
+        return self.inputs.read(columns[name]) if name in columns else None
+
+
+TYPES = {
+    "sample_id": "text or integers",
+    "subject_id": "text or integers",
+    "split": "text",
+    "label": "integers or floats",
+    "features": "lists of floats, all of one length",
+    "image": "binary (a PNG or JPEG file per row)",
+}
+
+
+def _open(path: Path, tally: Tally) -> pq.ParquetFile | None:
+    try:
+        return pq.ParquetFile(
+            path, buffer_size=1 << 20, pre_buffer=False, memory_map=False,
+            thrift_string_size_limit=64 << 20, thrift_container_size_limit=4 << 20,
+        )
+    except BROKEN:
+        tally.add("/file", "this is not a Parquet file that can be read (or it is encrypted, or cut off)")
+        return None
+
+
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+    """So many rows that a batch is a few megabytes, whatever a row holds."""
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    size = max(sum(c.total_uncompressed_size for c in columns), 4 * sum(c.num_values for c in columns))
+    return min(max(BATCH_BYTES * max(metadata.num_rows, 1) // max(size, 1), 1), BATCH_ROWS)
+
+
+def main(path: str, options: str) -> None:
+    """Print the outcome for this file as JSON."""
+    scan = Scan(Path(path), Options.model_validate_json(options))
+    for _ in scan.batches():
+        pass
+    sys.stdout.write(scan.outcome().model_dump_json())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
