@@ -14,7 +14,9 @@
     │   └── NotYet              it will exist in a moment
     ├── TooLarge 413
     ├── Damaged 500             stored bytes no longer have their digest
-    └── Unavailable 503         a server we depend on is away
+    ├── Unavailable 503         a server we depend on is away
+    ├── UnusableKeys 500        the folder of keys is incomplete, open to others, or not ours
+    └── LedgerBroken 500        the stored ledger contradicts what was signed; nothing more is signed
     JobError                    raised inside a job; it ends the attempt
     ├── LostLease               another worker owns the job now: write nothing
     ├── Cancelled               somebody asked the job to stop
@@ -144,6 +146,18 @@ class Damaged(ExpungeError):
     slug = "damaged"
     title = "Stored content is damaged"
     hint = "Restore this object of the store from a copy; its name is the SHA-256 of what it held."
+
+
+class UnusableKeys(ExpungeError):
+    slug = "unusable-keys"
+    title = "The keys are not usable"
+    hint = "Make a folder of keys with `expunge keys new`; only its owner may read the private ones."
+
+
+class LedgerBroken(ExpungeError):
+    slug = "ledger-broken"
+    title = "The ledger contradicts itself"
+    hint = "Stop the sequencer, keep the database as it is, and compare it with checkpoints kept elsewhere."
 
 
 class JobError(ExpungeError):

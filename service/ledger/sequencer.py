@@ -1,0 +1,77 @@
+"""The sequencer: gives waiting certificates their place in the tree, and signs what the tree has become.
+
+    1. Become the only sequencer, and lock the head.
+    2. Take at most `limit` entries from the inbox, in order.
+    3. Grow the tree: leaves, completed subtrees, head.
+    4. Check, from what is stored, that the new tree begins with the tree that was signed last.
+    5. Only then sign and store the new checkpoint.
+
+All of it is one transaction of the caller: a sequencer that dies at any instruction has done nothing, and signed
+nothing that anybody could have seen.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
+
+from service.db import ledger
+from service.domain import merkle
+from service.errors import LedgerBroken
+from service.ledger import checkpoints, proofs
+from service.ledger.keys import Keys
+
+
+class Growth(NamedTuple):
+    """A tree, and the nodes that made it larger."""
+
+    size: int
+    frontier: tuple[bytes, ...]
+    nodes: tuple[tuple[merkle.Subtree, bytes], ...] = ()
+
+
+def sequence(tx: Session, keys: Keys, origin: str, limit: int = 256) -> int:
+    """Move waiting entries into the ledger and sign it.
+
+    Returns:
+        How many entries were sequenced; 0 when none waits, or another sequencer is at work.
+    Raises:
+        LedgerBroken: what is stored contradicts the last checkpoint; nothing was signed.
+    """
+    if origin != keys.origin:
+        raise LedgerBroken("The ledger's key belongs to another origin")
+    if not ledger.lock(tx):  # 1
+        return 0
+    head = ledger.head(tx)
+    before = Growth(head.size, tuple(head.frontier))
+    taken = ledger.take(tx, limit)  # 2
+    if not taken:
+        return 0
+    hashes = [merkle.leaf_hash(each.envelope) for each in taken]
+    after = _grow(before, hashes)  # 3
+    ledger.settle(tx, taken, first=before.size, hashes=hashes)
+    ledger.add_nodes(tx, after.nodes)
+    ledger.advance(tx, size=after.size, frontier=after.frontier)
+    _sign(tx, keys, before=before, after=after)
+    return len(taken)
+
+
+def _grow(tree: Growth, hashes: Sequence[bytes]) -> Growth:
+    size, frontier, nodes = tree.size, tree.frontier, list[tuple[merkle.Subtree, bytes]]()
+    for leaf in hashes:
+        frontier, done = merkle.grow(frontier, size, leaf)
+        nodes += done
+        size += 1
+    return Growth(size, frontier, tuple(nodes))
+
+
+def _sign(tx: Session, keys: Keys, *, before: Growth, after: Growth) -> None:
+    root, log = merkle.fold(after.frontier), keys.log
+    last = ledger.latest_checkpoint(tx)
+    size, signed_root = (last.size, last.root) if last else (0, merkle.EMPTY)
+    path = proofs.between(tx, size, after.size)  # 4
+    extends = merkle.verify_consistency(size, after.size, path, first_root=signed_root, second_root=root)
+    if size != before.size or not extends:
+        raise LedgerBroken("The stored tree does not begin with the tree that was signed last")
+    note = checkpoints.write(log.vkey, after.size, root, sign=log.sign)  # 5
+    ledger.add_checkpoint(tx, size=after.size, root=root, note=note)
