@@ -101,11 +101,13 @@ class Quantiles:
 
     def __init__(self) -> None:
         self.sorted: Tensor | None = None
+        self.original: Tensor | None = None
 
     def look(self, unseen: Tensor) -> None:
-        """The first look is at the original model; later ones may only lower the target."""
+        """The first look is at the original model, whose losses bound all later ones."""
         now = unseen.sort().values
-        self.sorted = now if self.sorted is None else torch.minimum(self.sorted, now)
+        self.original = now if self.original is None else self.original
+        self.sorted = torch.minimum(self.original, now)
 
     def shortfall(self, losses: Tensor) -> tuple[Tensor, Tensor]:
         """mean_i ReLU(q_i − ℓ_(i)), and the share of rows below their target."""
