@@ -30,12 +30,12 @@ class Ids:
         """The ids as text; None if one of them is not usable."""
         text = as_text(column)
         if text is None:
-            self._tally.add(self._pointer, "some ids are not valid UTF-8")
+            self._tally.say(self._pointer, "some ids are not valid UTF-8")
             return None
         lengths = pc.binary_length(text)
-        bad = self._count("{n} rows have no id", 0 if self._nullable else text.null_count)
-        bad += self._count("{n} ids are empty", count(pc.equal(lengths, 0)))
-        bad += self._count(f"{{n}} ids are longer than {MAX_ID_BYTES} bytes", count(pc.greater(lengths, MAX_ID_BYTES)))
+        bad = self._count("rows without an id", 0 if self._nullable else text.null_count)
+        bad += self._count("empty ids", count(pc.equal(lengths, 0)))
+        bad += self._count(f"ids longer than {MAX_ID_BYTES} bytes", count(pc.greater(lengths, MAX_ID_BYTES)))
         return None if bad else text
 
     def _count(self, sentence: str, cases: int) -> int:
@@ -55,16 +55,16 @@ class Splits:
         """The codes of a column of names."""
         text = as_text(column)
         if text is None:
-            self._tally.add("/columns/split", "some values are not valid UTF-8")
+            self._tally.say("/columns/split", "some values are not valid UTF-8")
             return None
         codes = pc.index_in(text, value_set=pa.array(SPLITS)).cast(pa.int8())
         old = count(pc.equal(text, "test"))
-        self._tally.add("/columns/split", "{n} rows have no split", text.null_count)
-        self._tally.add("/columns/split", "{n} rows say test: call rows holdout that only the audit may see", old)
-        self._tally.add(
-            "/columns/split", "{n} rows name another split than train, validation and holdout",
-            codes.null_count - text.null_count - old,
-        )
+        for what, cases in (
+            ("rows without a split", text.null_count),
+            ("rows that say test (those that only the audit may see are called holdout)", old),
+            ("rows of another split than train, validation and holdout", codes.null_count - text.null_count - old),
+        ):
+            self._tally.add("/columns/split", what, cases)
         return None if codes.null_count else self._counted(codes)
 
     def draw(self, samples: pa.Array, subjects: pa.Array | None) -> pa.Array:
@@ -84,7 +84,7 @@ class Splits:
     def finish(self) -> None:
         for name, rows in self.rows.items():
             if not rows:
-                self._tally.add("/split" if self._rule else "/columns/split", f"no row is in {name}")
+                self._tally.say("/split" if self._rule else "/columns/split", f"no row is in {name}")
 
 
 class Labels:
@@ -104,9 +104,9 @@ class Labels:
         top = (self._asked or MAX_CLASSES) - 1
         outside = count(pc.or_(pc.less(numbers, 0), pc.greater(numbers, top)))
         fraction = count(pc.invert(pc.equal(numbers, pc.floor(numbers))))
-        bad = self._tally.add("/columns/label", "{n} rows have no label", column.null_count)
-        bad += self._tally.add("/columns/label", f"{{n}} labels are not between 0 and {top}", outside)
-        bad += self._tally.add("/columns/label", "{n} labels are not whole numbers", fraction)
+        bad = self._tally.add("/columns/label", "rows without a label", column.null_count)
+        bad += self._tally.add("/columns/label", f"labels that are not between 0 and {top}", outside)
+        bad += self._tally.add("/columns/label", "labels that are not whole numbers", fraction)
         return None if bad else numbers.cast(pa.int64())
 
     def note(self, labels: pa.Array, splits: pa.Array) -> None:
@@ -122,9 +122,9 @@ class Labels:
     def finish(self) -> None:
         missing = self.classes - len(self._trained)
         if self.classes < 2:
-            self._tally.add("/columns/label", "there are fewer than two classes")
-        elif self._asked is None and missing:
-            self._tally.add("/columns/label", f"{missing} of {self.classes} classes have no row in train")
+            self._tally.say("/columns/label", "there are fewer than two classes")
+        elif self._asked is None:
+            self._tally.add("/columns/label", f"classes, of {self.classes}, without a row in train", missing)
 
 
 class People:
@@ -143,7 +143,7 @@ class People:
     def finish(self, tally: Tally) -> None:
         rows = sum(len(part) for part in self._samples)
         again = rows - pc.count_distinct(joined(self._samples), mode="all").as_py()
-        tally.add("/columns/sample_id", "{n} rows repeat the id of another row", again)
+        tally.add("/columns/sample_id", "rows that repeat the id of another row", again)
 
     def subjects(self) -> tuple[int, int]:
         """The number of subjects, and of those in more than one split."""

@@ -40,12 +40,12 @@ class Features:
 
     def read(self, column: pa.Array) -> pa.Buffer | None:
         widths = pc.list_value_length(column)
-        bad = self._count("{n} rows have no features", column.null_count)
+        bad = self._count("rows without features", column.null_count)
         bad += self._check_widths(widths.drop_null())
         values = column.flatten().cast(pa.float32(), safe=False)
-        bad += self._count("{n} values are null", values.null_count)
+        bad += self._count("values that are null", values.null_count)
         odd = count(pc.invert(pc.is_finite(values)))
-        bad += self._count("{n} values are NaN, infinite, or too large for 32 bits", odd)
+        bad += self._count("values that are NaN, infinite, or too large for 32 bits", odd)
         return None if bad else values.buffers()[1].slice(4 * values.offset, 4 * len(values))
 
     def _check_widths(self, widths: pa.Array) -> int:
@@ -54,9 +54,9 @@ class Features:
         if self._width is None:
             self._width = int(widths[0].as_py())
             if not 0 < self._width <= MAX_FEATURES:
-                self._count(f"a row has between 1 and {MAX_FEATURES} features", 1)
+                self._tally.say("/columns/features", f"a row has between 1 and {MAX_FEATURES} features")
         others = count(pc.not_equal(widths, self._width))
-        return self._count("{n} rows have another number of features than the first", others)
+        return self._count("rows with another number of features than the first", others)
 
     def _count(self, sentence: str, cases: int) -> int:
         return self._tally.add("/columns/features", sentence, cases)
@@ -84,7 +84,7 @@ class Pictures:
 
     def read(self, column: pa.Array) -> bytes | None:
         encoded = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
-        bad = self._count("{n} rows have no picture", encoded.null_count)
+        bad = self._count("rows without a picture", encoded.null_count)
         pixels = [self._decode(one) for one in encoded.drop_null().to_pylist()]
         whole = [one for one in pixels if one is not None]
         return None if bad or len(whole) < len(pixels) else b"".join(whole)
@@ -94,18 +94,18 @@ class Pictures:
             with Pillow.open(BytesIO(encoded), formats=("PNG", "JPEG")) as picture:
                 return self._pixels(picture) if self._fits(picture) else None
         except UNREADABLE:
-            self._count("{n} pictures cannot be decoded; PNG and JPEG can", 1)
+            self._count("pictures that cannot be decoded (PNG and JPEG can)", 1)
             return None
 
     def _fits(self, picture: Pillow.Image) -> bool:
         """Judge by the file's head, before a pixel is unpacked."""
         if max(picture.size) > MAX_SIDE:
-            return not self._count(f"{{n}} pictures are larger than {MAX_SIDE} × {MAX_SIDE}", 1)
+            return not self._count(f"pictures larger than {MAX_SIDE} × {MAX_SIDE}", 1)
         if picture.mode not in {"L", "RGB"}:
-            return not self._count("{n} pictures are neither grey nor RGB with 8 bits", 1)
+            return not self._count("pictures neither grey nor RGB with 8 bits", 1)
         shape = Image(channels=1 if picture.mode == "L" else 3, height=picture.height, width=picture.width)
         self._shape = self._shape or shape
-        return shape == self._shape or not self._count("{n} pictures have another size or colours than the first", 1)
+        return shape == self._shape or not self._count("pictures of another size or colour than the first", 1)
 
     @staticmethod
     def _pixels(picture: Pillow.Image) -> bytes:

@@ -60,7 +60,7 @@ class Scan:
             if batch is not None and not self._tally:
                 yield batch
         if seen != self.rows:
-            self._tally.add("/file", f"the file is damaged: {seen} of {self.rows} rows can be read")
+            self._tally.say("/file", f"the file is damaged: {seen} of {self.rows} rows can be read")
 
     def outcome(self) -> Outcome:
         """Facts if all is well; otherwise all faults."""
@@ -81,7 +81,7 @@ class Scan:
             self._people.finish(self._tally)
         if self._tally.is_clean("/file", "/columns/sample_id", "/columns/subject_id", "/columns/split"):
             self._splits.finish()
-            if self._tally.is_clean("/columns/label"):
+            if self._tally.is_clean("/columns/label", "/columns/split", "/split"):
                 self._labels.finish()
 
     # ---- the schema -------------------------------------------------------------------------------------------------
@@ -98,18 +98,21 @@ class Scan:
     def _check_presence(self, schema: pa.Schema) -> None:
         for name in ("sample_id", "label", *(() if self._rule else ("split",))):
             if name not in schema.names:
-                self._tally.add(f"/columns/{name}", "the column is missing")
+                self._tally.say(f"/columns/{name}", "the column is missing")
         if self._rule and "split" in schema.names:
-            self._tally.add("/columns/split", "the column is there, and a rule was given as well: give one of them")
+            self._tally.say("/columns/split", "the column is there, and a rule was given as well: give one of them")
         if ("features" in schema.names) == ("image" in schema.names):
-            self._tally.add("/columns/features", "exactly one of the columns features and image is needed")
+            self._tally.say("/columns/features", "exactly one of the columns features and image is needed")
 
     def _fits(self, schema: pa.Schema, name: str, reads: Callable[[pa.DataType], bool]) -> bool:
         places = schema.get_all_field_indices(name)
         if len(places) > 1:
-            return not self._tally.add(f"/columns/{name}", f"{len(places)} columns have this name")
-        fits = reads(schema.field(places[0]).type)
-        return fits or not self._tally.add(f"/columns/{name}", f"the column has another type than {TYPES[name]}")
+            self._tally.say(f"/columns/{name}", f"{len(places)} columns have this name")
+        elif not reads(schema.field(places[0]).type):
+            self._tally.say(f"/columns/{name}", f"the column has another type than {TYPES[name]}")
+        else:
+            return True
+        return False
 
     # ---- the rows ---------------------------------------------------------------------------------------------------
 
@@ -121,6 +124,8 @@ class Scan:
         while True:
             try:
                 table = next(tables, None)
+            except pa.ArrowMemoryError:
+                raise       # it is our limit that ends this, not a fault that we can name
             except BROKEN:
                 return      # the missing rows are noticed by their number
             if table is None:
@@ -170,7 +175,7 @@ def _open(path: Path, tally: Tally) -> pq.ParquetFile | None:
             thrift_string_size_limit=64 << 20, thrift_container_size_limit=4 << 20,
         )
     except BROKEN:
-        tally.add("/file", "this is not a Parquet file that can be read (or it is encrypted, or cut off)")
+        tally.say("/file", "this is not a Parquet file that can be read (or it is encrypted, or cut off)")
         return None
 
 

@@ -1,7 +1,5 @@
 """A count for every kind of fault, so that a million wrong rows are one sentence."""
 
-from collections import Counter
-
 from service.errors import Fault
 
 
@@ -9,16 +7,22 @@ class Tally:
     """Faults by place and kind, in the order in which they were first seen."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._counts: dict[tuple[str, str], int | None] = {}
 
-    def add(self, pointer: str, sentence: str, count: int = 1) -> int:
-        """Count `count` cases; `{n}` in the sentence becomes their number. Returns the count."""
+    def add(self, pointer: str, what: str, count: int) -> int:
+        """Count cases of one kind; returns how many are new."""
         if count:
-            self._counts[pointer, sentence] += count
+            self._counts[pointer, what] = (self._counts.get((pointer, what)) or 0) + count
         return count
 
+    def say(self, pointer: str, what: str) -> None:
+        """Something is wrong that has no number."""
+        self._counts[pointer, what] = None
+
     def faults(self) -> tuple[Fault, ...]:
-        return tuple(Fault(pointer, text.replace("{n}", str(n))) for (pointer, text), n in self._counts.items())
+        return tuple(
+            Fault(pointer, what if n is None else f"{what}: {n}") for (pointer, what), n in self._counts.items()
+        )
 
     def is_clean(self, *pointers: str) -> bool:
         """Whether nothing is wrong in any of these places."""

@@ -108,7 +108,7 @@ def _check_layout(header: dict[str, Tensor], size: int) -> None:
 def _faults_of_names(header: dict[str, Tensor], expected: Expected) -> list[Fault]:
     missing = [Fault(_pointer(name), "the tensor is missing") for name in expected if name not in header]
     if foreign := len(header.keys() - expected.keys()):
-        missing.append(Fault("/tensors", f"{foreign} tensors do not belong to this architecture"))
+        missing.append(Fault("/tensors", f"tensors that do not belong to this architecture: {foreign}"))
     return missing
 
 
@@ -127,7 +127,7 @@ def _faults_of_values(file: BinaryIO, start: int, name: str, tensor: Tensor) -> 
     file.seek(start + begin)
     sizes = (min(CHUNK, end - at) for at in range(begin, end, CHUNK))
     odd = sum(_odd(file.read(size), tensor.dtype) for size in sizes)
-    return [Fault(_pointer(name), f"{odd} values are NaN or infinite")] if odd else []
+    return [Fault(_pointer(name), f"values that are NaN or infinite: {odd}")] if odd else []
 
 
 def _odd(data: bytes, dtype: str) -> int:
