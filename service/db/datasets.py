@@ -8,14 +8,18 @@ from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from service.db.arrays import among
-from service.db.tables import TRAIN, Dataset, Sample
+from service.db.tables import TRAIN, Dataset, Job, Sample
 from service.errors import AlreadyExists, NotFound
 
 
-def add(tx: Session, *, name: str, file_key: str, facts: dict[str, Any]) -> Dataset:
+def refuse_taken(tx: Session, name: str) -> None:
     if tx.scalar(select(Dataset.id).where(Dataset.name == name)) is not None:
         raise AlreadyExists(f"There is a data set named {name!r} already")
-    dataset = Dataset(name=name, file_key=file_key, facts=facts)
+
+
+def add(tx: Session, *, name: str, file_key: str, options: dict[str, Any], facts: dict[str, Any]) -> Dataset:
+    refuse_taken(tx, name)
+    dataset = Dataset(name=name, file_key=file_key, options=options, facts=facts)
     tx.add(dataset)
     tx.flush()
     return dataset
@@ -30,6 +34,11 @@ def get(tx: Session, name: str) -> Dataset:
 
 def by_id(tx: Session, dataset_id: UUID) -> Dataset:
     return tx.get_one(Dataset, dataset_id)
+
+
+def of_job(tx: Session, job: Job) -> Dataset:
+    """The data set that an index job works on."""
+    return tx.scalars(select(Dataset).where(Dataset.id == job.dataset_id)).one()
 
 
 def mark(tx: Session, dataset_id: UUID, *, status: str, tensors_key: str | None = None) -> None:

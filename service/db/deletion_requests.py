@@ -82,6 +82,13 @@ def move(tx: Session, request: DeletionRequest, state: State, data: dict[str, An
     tx.refresh(request)
 
 
+def certify(tx: Session, request: DeletionRequest, *, version_id: UUID, verdict: str, report_key: str) -> None:
+    """The happy end: what forgot, what the audit said, where the report lies."""
+    request.version_id, request.verdict, request.report_key = version_id, verdict, report_key
+    tx.flush()
+    move(tx, request, State.CERTIFIED, {"verdict": verdict})
+
+
 def events(tx: Session, request_id: UUID, *, after: int) -> Sequence[RequestEvent]:
     newer = select(RequestEvent).where(RequestEvent.request_id == request_id, RequestEvent.id > after)
     return tx.scalars(newer.order_by(RequestEvent.id)).all()
@@ -126,3 +133,12 @@ def left_per_class(tx: Session, model_id: UUID, dataset_id: UUID, rows: Sequence
         .group_by(Sample.label)
     )
     return {label: (now, stay) for label, now, stay in tx.execute(counts)}
+
+
+def refuse_unless_alone(tx: Session, request: DeletionRequest) -> None:
+    """Raises Conflict when the request has ended, or shares its running job with others."""
+    if request.state in ENDED:
+        raise Conflict(f"A request that is {request.state} cannot be cancelled")
+    live = [other for other in of_job(tx, request.job_id) if other.state not in ENDED] if request.job_id else []
+    if len(live) > 1:
+        raise Conflict(f"The job is running for {len(live)} requests; one of them cannot leave it now")

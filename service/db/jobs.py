@@ -45,12 +45,17 @@ def add(
 
 def _succeeded(tx: Session, job_id: UUID) -> bool:
     """Whether it has; its row stays locked, so that it cannot finish between this look and our commit."""
-    return tx.scalar(select(Job.status).where(Job.id == job_id).with_for_update()) == "succeeded"
+    return lock(tx, job_id).status == "succeeded"
 
 
 def send(tx: Session, job_id: UUID, queue: str) -> None:
     """Put a message into the outbox and wake the scheduler at commit."""
     tx.execute(insert(Outbox).values(id=uuid4(), job_id=job_id, queue=queue))
+    wake(tx)
+
+
+def wake(tx: Session) -> None:
+    """Let the scheduler look at once, when this transaction commits."""
     tx.execute(text(f"NOTIFY {WAKE}"))
 
 
@@ -59,6 +64,19 @@ def get(tx: Session, job_id: UUID) -> Job:
     if job is None:
         raise NotFound("There is no job of this id")
     return job
+
+
+def lock(tx: Session, job_id: UUID) -> Job:
+    """The job, its row locked until the caller's transaction ends."""
+    job = tx.scalar(select(Job).where(Job.id == job_id).with_for_update())
+    if job is None:
+        raise NotFound("There is no job of this id")
+    return job
+
+
+def of_dataset(tx: Session, dataset_id: UUID) -> UUID | None:
+    """The job that indexes this data set, for jobs that have to wait for it."""
+    return tx.scalar(select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == "index"))
 
 
 def _claimable() -> ColumnElement[bool]:
@@ -78,6 +96,7 @@ def claim(tx: Session, job_id: UUID, *, lease: timedelta) -> Claim | None:
             status="running",
             attempt=Job.attempt + 1,
             fence=Job.fence + 1,
+            error=None,
             lease_until=clock + lease,
             started_at=func.coalesce(Job.started_at, clock),
         )
@@ -131,6 +150,12 @@ def finish(
     _end(tx, job, status=status, error=error, result=result or {})
 
 
+def postpone(tx: Session, claim: Claim, *, error: str, wait: timedelta) -> None:
+    """Let go of the job but not of its lease: the reaper queues it again, or fails it, when the wait is over."""
+    hold(tx, claim)
+    tx.execute(update(Job).where(Job.id == claim.job_id).values(lease_until=clock + wait, error=error))
+
+
 def _end(tx: Session, job: Job, *, status: End, error: str | None, result: Mapping[str, Any]) -> None:
     tx.execute(
         update(Job)
@@ -145,9 +170,7 @@ def _end(tx: Session, job: Job, *, status: End, error: str | None, result: Mappi
 
 def cancel(tx: Session, job_id: UUID) -> bool:
     """Stop it now if it is queued (True), or ask its worker to stop within a step (False)."""
-    job = tx.scalar(select(Job).where(Job.id == job_id).with_for_update())
-    if job is None:
-        raise NotFound("There is no job of this id")
+    job = lock(tx, job_id)
     if job.status == "queued":
         _end(tx, job, status="cancelled", error=None, result={})
         return True
@@ -169,7 +192,8 @@ def reap(tx: Session) -> list[Job]:
             _end(tx, job, status="cancelled", error=None, result={})
             ended.append(job)
         elif job.attempt >= job.max_attempts:
-            _end(tx, job, status="failed", error=f"Its worker was lost {job.attempt} times", result={})
+            error = job.error or "Its worker was lost"
+            _end(tx, job, status="failed", error=f"{error} (attempt {job.attempt} of {job.max_attempts})", result={})
             ended.append(job)
         else:
             tx.execute(update(Job).where(Job.id == job.id).values(status="queued", lease_until=None))

@@ -6,15 +6,19 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from service.db.tables import Model, ModelVersion
+from service.db.tables import Job, Model, ModelVersion
 from service.domain.policy import Policy
 from service.domain.recipes import Spec
 from service.errors import AlreadyExists, NotFound, NoVersion
 
 
-def add(tx: Session, *, name: str, dataset_id: UUID, spec: Spec, policy: Policy) -> Model:
+def refuse_taken(tx: Session, name: str) -> None:
     if tx.scalar(select(Model.id).where(Model.name == name)) is not None:
         raise AlreadyExists(f"There is a model named {name!r} already")
+
+
+def add(tx: Session, *, name: str, dataset_id: UUID, spec: Spec, policy: Policy) -> Model:
+    refuse_taken(tx, name)
     model = Model(
         name=name, dataset_id=dataset_id, spec=spec.model_dump(mode="json"), policy=policy.model_dump(mode="json")
     )
@@ -30,8 +34,20 @@ def get(tx: Session, name: str) -> Model:
     return model
 
 
+def lock(tx: Session, name: str) -> Model:
+    """The model, its row locked until the caller's transaction ends."""
+    model = get(tx, name)
+    tx.refresh(model, with_for_update=True)
+    return model
+
+
 def by_id(tx: Session, model_id: UUID) -> Model:
     return tx.get_one(Model, model_id)
+
+
+def of_job(tx: Session, job: Job) -> Model:
+    """The model that a job works on."""
+    return tx.scalars(select(Model).where(Model.id == job.model_id)).one()
 
 
 def listing(tx: Session) -> Sequence[Model]:
@@ -64,6 +80,10 @@ def version(tx: Session, model_id: UUID, number: int) -> ModelVersion:
     if found is None:
         raise NotFound("The model has no version of this number")
     return found
+
+
+def version_number(tx: Session, version_id: UUID | None) -> int | None:
+    return None if version_id is None else tx.get_one(ModelVersion, version_id).number
 
 
 def publish(tx: Session, model_id: UUID, *, origin: str, weights_key: str, job_id: UUID | None) -> ModelVersion:

@@ -20,6 +20,7 @@ class Dataset(Base):
     status: Mapped[str] = mapped_column(default="indexing")
     file_key: Mapped[str]                       # the Parquet file as it came
     tensors_key: Mapped[str | None]             # x and y in row order, made by the index job
+    options: Mapped[dict[str, Any]]             # how to read it; see inspection.parquet.Options
     facts: Mapped[dict[str, Any]]               # rows, splits, classes, input; see inspection.parquet.Facts
     created_at: Mapped[CreatedAt]
 

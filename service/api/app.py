@@ -1,0 +1,48 @@
+"""The API's composition root."""
+
+from fastapi import FastAPI
+
+from service.api import (
+    catalogue,
+    datasets,
+    deletion_requests,
+    events,
+    evidence,
+    health,
+    jobs,
+    ledger,
+    models,
+    problems,
+)
+from service.api.deps import Context
+from service.api.uploads import LimitBody
+from service.db.session import connect
+from service.ledger import keys
+from service.settings import Settings
+from service.storage import open_store
+
+ROUTERS = (datasets, models, deletion_requests, events, evidence, jobs, catalogue, ledger, health)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The whole HTTP interface; needs a migrated database and a folder of keys."""
+    if settings.database_url is None:
+        raise ValueError("EXPUNGE_DATABASE_URL is not set")
+    app = FastAPI(
+        title="Expunge",
+        summary="Unlearning as a service: forget, attack the result, certify it.",
+        version="1",
+        responses={"4XX": {"model": problems.Problem, "description": "What is wrong, and what to do about it."}},
+    )
+    app.state.context = Context(
+        settings=settings,
+        engine=connect(settings.database_url.get_secret_value()),
+        store=open_store(settings.store, endpoint=settings.s3_endpoint),
+        index_key=keys.index_key(settings.keys_dir),
+        trust=keys.trust(settings.keys_dir),
+    )
+    problems.install(app)
+    app.add_middleware(LimitBody, limit=settings.max_upload_mb << 20)
+    for part in ROUTERS:
+        app.include_router(part.router)
+    return app

@@ -1,0 +1,134 @@
+"""Deletion requests: submit, list, follow, cancel, and fetch the evidence."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+
+from service import intake
+from service.api import idempotency
+from service.api.deps import Ctx, Tx
+from service.db import deletion_requests, models
+from service.db.tables import DeletionRequest
+from service.domain.requests import State
+from service.errors import BadInput, Fault
+from service.intake import NewDeletionRequest
+
+router = APIRouter(prefix="/deletion-requests", tags=["deletion requests"])
+
+
+class RequestView(BaseModel):
+    """A deletion request and where it stands. It names no person."""
+
+    id: UUID
+    model: str
+    state: State
+    target_kind: str
+    n_targets: Annotated[int, Field(description="Ids that were asked for.")]
+    n_samples: Annotated[int, Field(description="Training rows that they name.")]
+    ground: str
+    external_id: str | None
+    received_at: datetime
+    due_at: datetime
+    due_basis: str
+    days_left: int
+    verdict: str | None
+    version: Annotated[int | None, Field(description="The model version that has forgotten them.")]
+    job_id: UUID | None
+    ended_at: datetime | None
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, tx: Session, request: DeletionRequest) -> "RequestView":
+        here = f"{router.prefix}/{request.id}"
+        names = ("events", "audit-report", "certificate", "bundle")
+        version = models.version_number(tx, request.version_id)
+        return cls.model_validate(
+            {field: getattr(request, field) for field in cls.model_fields if hasattr(request, field)}
+            | {
+                "model": models.by_id(tx, request.model_id).name,
+                "days_left": (request.due_at - datetime.now(UTC)).days,
+                "version": version,
+                "links": {name: f"{here}/{name}" for name in names} | {"self": here, "job": f"/jobs/{request.job_id}"},
+            }
+        )
+
+
+class RequestList(BaseModel):
+    items: list[RequestView]
+    next_page_token: Annotated[str, Field(description="Empty at the end.")]
+
+
+@router.post("", status_code=202, response_model=RequestView)
+def submit(
+    body: NewDeletionRequest, ctx: Ctx, tx: Tx, response: Response, key: idempotency.Key = None
+) -> RequestView:
+    """Ask a model to forget samples, subjects or classes."""
+    said = body.model_dump_json()
+    known = None if key is None else idempotency.recall(tx, router.prefix, key, said)
+    if known is not None:
+        view = RequestView.model_validate(known.body)
+    else:
+        settings = ctx.settings
+        request = intake.submit(tx, body, index_key=ctx.index_key, max_attempts=settings.max_attempts)
+        view = RequestView.of(tx, request)
+    location = f"{router.prefix}/{view.id}"
+    if key is not None and known is None:
+        reply = view.model_dump(mode="json")
+        idempotency.remember(tx, router.prefix, key, said, location=location, reply=reply)
+    response.headers["Location"] = location
+    return view
+
+
+@router.get("")
+def list_requests(
+    tx: Tx,
+    model: str | None = None,
+    state: State | None = None,
+    page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
+    page_token: Annotated[str, Query(max_length=200)] = "",
+) -> RequestList:
+    """Requests, newest first."""
+    model_id = None if model is None else models.get(tx, model).id
+    found = deletion_requests.listing(
+        tx, limit=page_size + 1, model_id=model_id, state=state, after=_read_token(page_token)
+    )
+    page, more = found[:page_size], len(found) > page_size
+    return RequestList(
+        items=[RequestView.of(tx, request) for request in page],
+        next_page_token=_token(page[-1]) if more else "",
+    )
+
+
+def _token(last: DeletionRequest) -> str:
+    return base64.urlsafe_b64encode(f"{last.received_at.isoformat()} {last.id}".encode()).decode()
+
+
+def _read_token(token: str) -> tuple[datetime, UUID] | None:
+    if not token:
+        return None
+    try:
+        received, last = base64.urlsafe_b64decode(token).decode().split(" ")
+        return datetime.fromisoformat(received), UUID(last)
+    except (ValueError, binascii.Error):
+        detail = "is no token of this collection"
+        raise BadInput(f"The page_token {detail}", faults=[Fault("/page_token", detail)]) from None
+
+
+@router.get("/{request_id}")
+def get_request(request_id: UUID, tx: Tx) -> RequestView:
+    """One request."""
+    return RequestView.of(tx, deletion_requests.get(tx, request_id))
+
+
+@router.post("/{request_id}/cancel", status_code=202)
+def cancel(request_id: UUID, tx: Tx) -> RequestView:
+    """Withdraw a request that has not ended; a running job stops within a step."""
+    request = deletion_requests.get(tx, request_id)
+    intake.cancel(tx, request)
+    return RequestView.of(tx, request)

@@ -1,0 +1,195 @@
+"""Models: registered with their recipe; version 1 is trained by a job, or comes as safetensors."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field, ValidationError
+from sqlalchemy.orm import Session
+from starlette.datastructures import UploadFile as Part
+
+from service.api.datasets import Name
+from service.api.deps import Context, Ctx, Tx
+from service.api.jobs import JobView
+from service.api.uploads import local_file
+from service.db import datasets, jobs, models
+from service.db.session import transaction
+from service.db.tables import Dataset, Model, ModelVersion
+from service.domain.architectures import tensors
+from service.domain.policy import Policy
+from service.domain.recipes import Family, Spec, Training
+from service.domain.values import Value
+from service.errors import BadInput, Conflict, Fault
+from service.inspection.weights import inspect_weights
+
+router = APIRouter(prefix="/models", tags=["models"])
+
+
+class NewModel(Value):
+    """A model to be registered. Without weights a job trains version 1."""
+
+    name: Name
+    dataset: Name
+    family: Family
+    training: Training = Training()
+    policy: Policy = Policy()
+    weights_key: Annotated[str | None, Field(description="Key of safetensors weights that are in the store.")] = None
+
+
+class VersionView(BaseModel):
+    number: int
+    status: str
+    origin: str
+    weights_key: str
+    created_at: datetime
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, name: str, version: ModelVersion) -> "VersionView":
+        links = {"weights": f"/models/{name}/versions/{version.number}/weights"}
+        return cls(
+            number=version.number, status=version.status, origin=version.origin, weights_key=version.weights_key,
+            created_at=version.created_at, links=links,
+        )
+
+
+class ModelView(BaseModel):
+    """A model, its recipe, its policy, and the number of the version in use."""
+
+    id: UUID
+    name: str
+    dataset: str
+    spec: dict[str, Any]
+    policy: dict[str, Any]
+    active_version: int | None
+    created_at: datetime
+    job: JobView | None = None
+
+    @classmethod
+    def of(cls, tx: Session, model: Model) -> "ModelView":
+        active = [v.number for v in models.versions(tx, model.id) if v.status == "active"]
+        dataset = datasets.by_id(tx, model.dataset_id).name
+        return cls(
+            id=model.id, name=model.name, dataset=dataset, spec=model.spec, policy=model.policy,
+            active_version=active[0] if active else None, created_at=model.created_at,
+        )
+
+
+class ModelList(BaseModel):
+    items: list[ModelView]
+
+
+async def _parse(request: Request) -> tuple[NewModel, Part | None]:
+    """The JSON body, or the form's `model` part (JSON) with its `weights` part (a file)."""
+    multipart = request.headers.get("content-type", "").startswith("multipart/form-data")
+    form = await request.form() if multipart else None
+    raw = await request.body() if form is None else form.get("model")
+    weights = None if form is None else form.get("weights")
+    if not isinstance(raw, str | bytes) or not isinstance(weights, Part | None):
+        detail = "the form needs a part `model` with JSON, and `weights` must be a file"
+        raise BadInput(f"In the request, {detail}", faults=[Fault("/model", detail)])
+    try:
+        return NewModel.model_validate_json(raw), weights
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_input=False, include_url=False)) from None
+
+
+_FORM = {
+    "type": "object",
+    "required": ["model"],
+    "properties": {"model": {"type": "string"}, "weights": {"type": "string", "format": "binary"}},
+}
+_BODY = {"requestBody": {"required": True, "content": {
+    "application/json": {"schema": NewModel.model_json_schema()},
+    "multipart/form-data": {"schema": _FORM},
+}}}
+
+
+@router.post("", status_code=202, openapi_extra=_BODY)
+def add_model(
+    ctx: Ctx, response: Response, parsed: Annotated[tuple[NewModel, Part | None], Depends(_parse)]
+) -> ModelView:
+    """Register a model; train version 1, or take the weights that were sent."""
+    body, upload = parsed
+    if upload is not None and body.weights_key is not None:
+        faults = [Fault("/weights_key", "weights were sent too")]
+        raise BadInput("Send the weights or their key, not both", faults=faults)
+    with transaction(ctx.engine) as tx:
+        models.refuse_taken(tx, body.name)
+        dataset = datasets.get(tx, body.dataset)
+    spec = _spec(body, dataset)
+    weights_key = _checked_weights(ctx, spec, upload, body.weights_key)
+    with transaction(ctx.engine) as tx:
+        view = _register(tx, ctx, body, dataset, spec, weights_key)
+    response.headers["Location"] = f"/models/{body.name}"
+    return view
+
+
+def _spec(body: NewModel, dataset: Dataset) -> Spec:
+    if dataset.status == "failed":
+        raise Conflict("The data set could not be indexed")
+    parts = {"family": body.family, "training": body.training}
+    return Spec.model_validate(parts | {"input": dataset.facts["input"], "classes": dataset.facts["classes"]})
+
+
+def _checked_weights(ctx: Context, spec: Spec, upload: Part | None, key: str | None) -> str | None:
+    expected = tensors(spec)        # also refuses a family that cannot read this input
+    if upload is None and key is None:
+        return None
+    with local_file(ctx.store, upload, key) as path:
+        inspect_weights(path, expected)
+        return key or ctx.store.put(path)
+
+
+def _register(
+    tx: Session, ctx: Context, body: NewModel, dataset: Dataset, spec: Spec, weights_key: str | None
+) -> ModelView:
+    model = models.add(tx, name=body.name, dataset_id=dataset.id, spec=spec, policy=body.policy)
+    if weights_key is not None:
+        models.publish(tx, model.id, origin="uploaded", weights_key=weights_key, job_id=None)
+        return ModelView.of(tx, model)
+    job = jobs.add(
+        tx, "train", dataset_id=dataset.id, model_id=model.id, max_attempts=ctx.settings.max_attempts,
+        after_id=jobs.of_dataset(tx, dataset.id),
+    )
+    return ModelView.of(tx, model).model_copy(update={"job": JobView.of(job)})
+
+
+@router.get("")
+def list_models(tx: Tx) -> ModelList:
+    """All models, by name."""
+    return ModelList(items=[ModelView.of(tx, model) for model in models.listing(tx)])
+
+
+@router.get("/{name}")
+def get_model(name: str, tx: Tx) -> ModelView:
+    """One model."""
+    return ModelView.of(tx, models.get(tx, name))
+
+
+@router.get("/{name}/versions")
+def list_versions(name: str, tx: Tx) -> list[VersionView]:
+    """All versions of a model, oldest first."""
+    model = models.get(tx, name)
+    return [VersionView.of(name, version) for version in models.versions(tx, model.id)]
+
+
+@router.get("/{name}/versions/{number}/weights", response_class=StreamingResponse)
+def download_weights(name: str, number: int, tx: Tx, ctx: Ctx) -> StreamingResponse:
+    """The weights of one version, as safetensors."""
+    version = models.version(tx, models.get(tx, name).id, number)
+    return StreamingResponse(
+        ctx.store.open(version.weights_key),
+        media_type="application/octet-stream",
+        headers={"Content-Disposition": f'attachment; filename="{name}-v{number}.safetensors"'},
+    )
+
+
+@router.put("/{name}/policy")
+def set_policy(name: str, body: Policy, tx: Tx) -> Policy:
+    """Replace the policy; jobs that have started keep the one they started with."""
+    models.set_policy(tx, models.get(tx, name), body)
+    return body

@@ -1,0 +1,110 @@
+"""Climb the policy's ladder: unlearn, audit, and go on while an attempt leaks or breaks the utility guard."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from service.domain.recipes import Method
+from service.domain.requests import State
+from service.errors import Diverged, JobError
+from worker.auditing import audit
+from worker.findings import AuditReport
+from worker.jobs.material import Material, Plan
+from worker.jobs.pulse import Pulse
+from worker.training import train
+from worker.unlearning import now, unlearn
+
+Tell = Callable[[State, dict[str, object]], None]
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A model that was unlearned, and what the audit saw."""
+
+    model: nn.Module
+    report: AuditReport
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One rung: what was tried, how long it took, and how it ended."""
+
+    method: Method
+    outcome: str                    # published, leak, utility, diverged
+    seconds: float
+    audited: Audited | None = None  # None: it ended before the audit
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model that never saw the rows, for comparison; never published."""
+
+    model: nn.Module
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The surroundings of all attempts of one job."""
+
+    plan: Plan
+    rows: Material
+    before: nn.Module
+    pulse: Pulse
+    tell: Tell
+
+    def climb(self, references: Sequence[Reference]) -> tuple[list[Attempt], Audited]:
+        """All attempts in order, and what is to be published: the last one's.
+
+        Raises:
+            JobError: the policy's ladder ends, and no attempt may be published.
+        """
+        attempts: list[Attempt] = []
+        for number, method in enumerate(self.plan.policy.ladder, start=1):
+            self.tell(State.UNLEARNING, {"rung": number, "method": method.model_dump(mode="json")})
+            attempt = self._attempt(method, references)
+            attempts.append(attempt)
+            if attempt.audited is not None and attempt.outcome == "published":
+                return attempts, attempt.audited
+        raise JobError(f"None of the {len(attempts)} rungs of the policy's ladder may be published")
+
+    def _attempt(self, method: Method, references: Sequence[Reference]) -> Attempt:
+        rng = torch.Generator().manual_seed(self.plan.spec.training.seed)
+        try:
+            done = unlearn(
+                self.before, self.rows.split, method, rng=rng, spec=self.plan.spec, on_step=self.pulse.phase("unlearn")
+            )
+        except Diverged:
+            return Attempt(method, "diverged", 0.0)
+        self.tell(State.AUDITING, {"seconds": round(done.seconds, 3)})
+        report = audit(
+            self.before, done.model, self.rows.audit_sets, self.plan.policy.audit,
+            references=[each.model for each in references],
+            claim="exact" if method.name == "retrain" else "approximate",
+            on_step=self.pulse.phase("audit"),
+        )
+        return Attempt(method, _outcome(method, report), done.seconds, Audited(done.model, report))
+
+
+def _outcome(method: Method, report: AuditReport) -> str:
+    """Retraining is exact by its procedure: no attack and no guard can call for more."""
+    if method.name == "retrain":
+        return "published"
+    if report.verdict.value == "LEAK_DETECTED":
+        return "leak"
+    return "published" if report.utility.guard == "pass" else "utility"
+
+
+def references(plan: Plan, rows: Material, device: torch.device, pulse: Pulse) -> list[Reference]:
+    """Retrained models for the audit, each from its own seed, none of them the recipe's own."""
+    return [_reference(plan, k, rows, device, pulse) for k in range(1, plan.policy.audit.references + 1)]
+
+
+def _reference(plan: Plan, k: int, rows: Material, device: torch.device, pulse: Pulse) -> Reference:
+    training = plan.spec.training
+    spec = plan.spec.model_copy(update={"training": training.model_copy(update={"seed": training.seed + k})})
+    start = now(device)
+    model = train(spec, rows.retain, device=device, on_step=pulse.phase(f"reference {k}"))
+    return Reference(model, now(device) - start)

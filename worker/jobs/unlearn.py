@@ -1,0 +1,115 @@
+"""Serve the deletion requests of one job: climb the ladder, publish the new version, certify each request."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from torch import nn
+
+from service.db import deletion_requests, jobs, models
+from service.db.jobs import Claim
+from service.db.session import transaction
+from service.db.tables import DeletionRequest, Job, ModelVersion
+from service.domain.requests import ENDED, State
+from service.errors import Cancelled
+from service.ledger import append
+from worker import checkpoint, report
+from worker.findings import AuditReport
+from worker.jobs.certify import Done, certificate
+from worker.jobs.ladder import Ladder, Reference, references
+from worker.jobs.material import Material, Plan, material, plan
+from worker.jobs.pulse import Pulse
+from worker.jobs.workshop import Workshop
+
+
+def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
+    """Unlearn, audit, and make it all true in one transaction."""
+    started = datetime.now(UTC)
+    task = plan(workshop, job)
+    if not task.forget:
+        raise Cancelled("Every request of this job was withdrawn")
+    rows, version = material(workshop, task), _active(workshop, task)
+    before = _load(workshop, task, version)
+    tell = _teller(workshop, claim)
+    tell(State.UNLEARNING, {})
+    known = references(task, rows, workshop.torch_device, pulse)
+    attempts, chosen = Ladder(task, rows, before, pulse, tell).climb(known)
+    done = Done(
+        plan=task,
+        attempts=attempts,
+        report=chosen.report,
+        n_forget=len(rows.forget),
+        weights_before=version.weights_key,
+        weights_after=_store(workshop, chosen.model),
+        reports=_render(workshop, chosen.report),
+        started=started,
+        device=workshop.torch_device,
+    )
+    _publish(workshop, claim, done, _result(rows, known, done))
+
+
+def _active(workshop: Workshop, task: Plan) -> ModelVersion:
+    with transaction(workshop.engine) as tx:
+        return models.active(tx, task.model.id)
+
+
+def _load(workshop: Workshop, task: Plan, version: ModelVersion) -> nn.Module:
+    with workshop.fetched(version.weights_key) as path:
+        return checkpoint.load(task.spec, path).to(workshop.torch_device)
+
+
+def _teller(workshop: Workshop, claim: Claim):      # a closure of type ladder.Tell
+    """Moves the job's requests to a state, each with its event, under the claim's fence."""
+
+    def tell(state: State, data: dict[str, object]) -> None:
+        with transaction(workshop.engine) as tx:
+            job = jobs.hold(tx, claim)
+            for request in _live(deletion_requests.of_job(tx, job.id)):
+                if request.state != state:
+                    deletion_requests.move(tx, request, state, dict(data))
+                elif data:
+                    deletion_requests.record(tx, request.id, state, dict(data))
+
+    return tell
+
+
+def _live(requests: Sequence[DeletionRequest]) -> list[DeletionRequest]:
+    return [request for request in requests if request.state not in ENDED]
+
+
+def _store(workshop: Workshop, model: nn.Module) -> str:
+    with workshop.scratch() as folder:
+        checkpoint.save(model, folder / "weights.safetensors")
+        return workshop.store.put(folder / "weights.safetensors")
+
+
+def _render(workshop: Workshop, seen: AuditReport) -> dict[str, str]:
+    forms = {"json": report.to_json, "html": report.to_html, "pdf": report.to_pdf}
+    return {name: workshop.store.put_bytes(render(seen)) for name, render in forms.items()}
+
+
+def _result(rows: Material, known: Sequence[Reference], done: Done) -> dict[str, object]:
+    """What GET /jobs/{id} tells: sizes, seconds, attempts, and where the report lies."""
+    return {
+        "n_forget": len(rows.forget),
+        "n_retain": len(rows.retain),
+        "seconds": round(done.attempts[-1].seconds, 3),
+        "reference_seconds": [round(each.seconds, 3) for each in known],
+        "attempts": [{"method": a.method.model_dump(mode="json"), "outcome": a.outcome} for a in done.attempts],
+        "report": done.reports,
+    }
+
+
+def _publish(workshop: Workshop, claim: Claim, done: Done, result: dict[str, object]) -> None:
+    """Version, certificates, states and the end of the job: together or not at all."""
+    verdict, model_id = done.report.verdict.value, done.plan.model.id
+    with transaction(workshop.engine) as tx:
+        job = jobs.hold(tx, claim)
+        version = models.publish(tx, model_id, origin="unlearned", weights_key=done.weights_after, job_id=job.id)
+        for request in _live(deletion_requests.of_job(tx, job.id)):
+            signed = certificate(request, done, workshop.keys)
+            append.issue(tx, request_id=request.id, certificate_id=signed.id, envelope=signed.envelope)
+            deletion_requests.certify(
+                tx, request, version_id=version.id, verdict=verdict, report_key=done.reports["json"]
+            )
+        jobs.finish(tx, claim, status="succeeded", result=result)
+        jobs.wake(tx)

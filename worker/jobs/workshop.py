@@ -1,0 +1,61 @@
+"""What every job needs, made once by the process that runs jobs."""
+
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from sqlalchemy import Engine
+
+from service.db.session import connect
+from service.ledger import keys
+from service.ledger.keys import Keys
+from service.settings import Settings
+from service.storage import Store, open_store
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Database, store, keys and device of one worker process."""
+
+    settings: Settings
+    engine: Engine
+    store: Store
+    keys: Keys
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Workshop":
+        if settings.database_url is None:
+            raise ValueError("EXPUNGE_DATABASE_URL is not set")
+        return cls(
+            settings=settings,
+            engine=connect(settings.database_url.get_secret_value(), pool_size=3),
+            store=open_store(settings.store, endpoint=settings.s3_endpoint),
+            keys=keys.load(settings.keys_dir),
+        )
+
+    @property
+    def lease(self) -> timedelta:
+        return timedelta(seconds=self.settings.lease_s)
+
+    @property
+    def torch_device(self) -> torch.device:
+        name = self.settings.device
+        return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+    @contextmanager
+    def fetched(self, key: str) -> Generator[Path]:
+        """An object of the store as a local file, gone when the block ends."""
+        with self.scratch() as folder:
+            path = folder / "object"
+            self.store.fetch(key, path)
+            yield path
+
+    @contextmanager
+    def scratch(self) -> Generator[Path]:
+        """A private folder, gone when the block ends."""
+        with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
+            yield Path(folder)
