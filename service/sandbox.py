@@ -72,7 +72,7 @@ def _child(
 ) -> Generator[subprocess.Popen[bytes]]:
     """A child in its own session and an empty folder, killed with its group at the end."""
     launch = [sys.executable, "-I", "-X", "utf8", "-m", __name__, json.dumps(asdict(limits)), module, *args]
-    child = subprocess.Popen(       # noqa: S603  our own interpreter and module; no shell
+    child = subprocess.Popen(
         launch, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,     # its words may hold personal data
         env=ENVIRONMENT | {"TMPDIR": folder}, cwd=folder, start_new_session=True,
     )
@@ -130,6 +130,7 @@ def main(limits: str, module: str, *args: str) -> None:
 
 def restrict(limits: Limits) -> None:
     """Take away what the limits do not grant, for this process and for good."""
+    os.umask(0o077)
     _cap(resource.RLIMIT_CORE, 0)       # a core would hold the file's content
     _cap(resource.RLIMIT_CPU, limits.cpu_s)
     _cap(resource.RLIMIT_NOFILE, limits.files)

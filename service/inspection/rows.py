@@ -174,6 +174,8 @@ def _open(path: Path, tally: Tally) -> pq.ParquetFile | None:
             path, buffer_size=1 << 20, pre_buffer=False, memory_map=False,
             thrift_string_size_limit=64 << 20, thrift_container_size_limit=4 << 20,
         )
+    except pa.ArrowMemoryError:
+        raise       # as in `_tables`
     except BROKEN:
         tally.say("/file", "this is not a Parquet file that can be read (or it is encrypted, or cut off)")
         return None

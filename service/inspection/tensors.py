@@ -33,7 +33,7 @@ PICKLED = "this is a pickle, or a zip archive with one; loading it could run cod
 Offset = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 
 
-class NotSafetensors(Exception):    # noqa: N818  it never leaves this module
+class NotSafetensors(Exception):
     """The file as a whole is not what it should be."""
 
 

@@ -65,6 +65,12 @@ def test_the_facts_are_those_of_the_inspection(data, tmp_path):
     assert facts == inspect_parquet(data, options)
 
 
+def test_the_tensors_are_for_nobody_else(data, tmp_path):
+    collect(data, tmp_path / "out", Options())
+
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o600
+
+
 def test_two_runs_give_the_same_bytes(data, tmp_path):
     collect(data, tmp_path / "first", Options())
     collect(data, tmp_path / "second", Options())
