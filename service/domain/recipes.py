@@ -134,10 +134,10 @@ class NablaTau(Value):
 
     name: Literal["nabla_tau"] = "nabla_tau"
     target: Literal["mean", "quantile"] = "quantile"    # mean: as published; quantile: ours, see the method's file
-    alpha0: Share | None = None     # None: 5/3·ρ for the mean (the paper's rule), 0.5 for the quantiles
+    alpha0: Share | None = None     # None: 5/3·ρ for the mean (the paper's rule), .5 for the quantiles
     passes: Annotated[float, Field(gt=0, le=100)] = 3.0    # over the retain rows
     batch: Count = 256
-    lr: Rate = 1e-3
+    lr: Rate | None = None          # None: 1e-3 for the mean (the paper's), 2e-3 for the quantiles
     refresh: Count = 5              # forget-epochs between two looks at the validation losses
     mask: Mask = NoMask()
 

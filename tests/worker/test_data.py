@@ -138,7 +138,8 @@ def test_a_row_without_a_person_is_a_person_of_its_own(tmp_path):
 def test_pictures_are_decoded_to_bytes(tmp_path):
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     Image.fromarray(pixels).save(tmp_path / "p.png")
-    table = pa.table({"sample_id": ["a"], "split": ["train"], "label": [3], "image": [(tmp_path / "p.png").read_bytes()]})
+    image = (tmp_path / "p.png").read_bytes()
+    table = pa.table({"sample_id": ["a"], "split": ["train"], "label": [3], "image": [image]})
     pq.write_table(table, tmp_path / "rows.parquet")
 
     rows, _ = read_parquet(tmp_path / "rows.parquet")

@@ -12,8 +12,8 @@ from worker.masks.and_ import agree
 from worker.masks.prob import BiasCorrected, NewestFirst, agreement
 from worker.registry import mask
 
-g_U = [torch.tensor([1.0, -2, 3, -4, 0])]
-g_C = [torch.tensor([2.0, -1, -3, 4, 5])]
+U = [torch.tensor([1.0, -2, 3, -4, 0])]
+C = [torch.tensor([2.0, -1, -3, 4, 5])]
 PAIRS = {
     (0, 0): 0.5, (0, 3): 0.5, (1, 1): 0.733032, (1, -1): 0.266968, (0.5, 0.5): 0.573316, (2, 0.3): 0.612546,
     (3, 3): 0.997304, (1, -0.2): 0.445890, (0.2, -0.2): 0.487436, (2.5, -2.5): 0.012342,
@@ -25,7 +25,7 @@ def f(a: float, b: float) -> float:
 
 
 def test_and_keeps_what_does_not_oppose():
-    assert agree(g_U, g_C)[0].tolist() == [True, True, False, False, True]
+    assert agree(U, C)[0].tolist() == [True, True, False, False, True]
 
 
 def test_and_does_not_take_underflow_for_agreement():
@@ -35,19 +35,19 @@ def test_and_does_not_take_underflow_for_agreement():
 
 
 def test_the_aggregate_is_the_weighted_sum():
-    assert aggregate(g_U, g_C, alpha=0.05)[0].tolist() == pytest.approx([1.95, -1.05, -2.7, 3.6, 4.75])
+    assert aggregate(U, C, alpha=0.05)[0].tolist() == pytest.approx([1.95, -1.05, -2.7, 3.6, 4.75])
 
 
 def test_the_unmasked_aggregate_hurts_the_forget_objective_and_the_masked_one_does_not():
-    update = aggregate(g_U, g_C, alpha=0.05)
-    strict = [g_U[0] * g_C[0] > 0]
+    update = aggregate(U, C, alpha=0.05)
+    strict = [U[0] * C[0] > 0]
 
-    assert inner(update, g_U).item() == pytest.approx(-18.45)
-    assert inner(update, g_C).item() == pytest.approx(51.2)
-    assert not feasible(update, g_U, g_C)
-    assert inner(masked(update, strict), g_U).item() == pytest.approx(4.05)
-    assert inner(masked(update, strict), g_C).item() == pytest.approx(4.95)
-    assert feasible(masked(update, strict), g_U, g_C)
+    assert inner(update, U).item() == pytest.approx(-18.45)
+    assert inner(update, C).item() == pytest.approx(51.2)
+    assert not feasible(update, U, C)
+    assert inner(masked(update, strict), U).item() == pytest.approx(4.05)
+    assert inner(masked(update, strict), C).item() == pytest.approx(4.95)
+    assert feasible(masked(update, strict), U, C)
 
 
 @pytest.mark.parametrize(("z", "expected"), PAIRS.items())
