@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import rfc8785
 
-from service.ledger.checkpoints import read_keys, signs_certificates
+from service.ledger.checkpoints import listed, read_keys
 from service.ledger.envelopes import payload
 from service.ledger.untrusted import pack
 
@@ -58,7 +58,7 @@ def make(
         "envelope.json": envelope,
         "proof.tlog-proof": tlog_proof.encode(),
         "checkpoint": checkpoint.encode(),
-        "keys.json": _keys(trust),
+        "keys.json": rfc8785.dumps({"keys": listed(read_keys(trust))}),
         "report.json": report_json,
     }
     return pack(members if report_pdf is None else members | {"report.pdf": report_pdf})
@@ -74,9 +74,3 @@ def verifier() -> bytes:
 def _source(module: str) -> bytes:
     package, _, name = module.rpartition(".")
     return files(package).joinpath(f"{name}.py").read_bytes()
-
-
-def _keys(trust: str) -> bytes:
-    keys = read_keys(trust)
-    listed = [{"vkey": str(key), "signs": "certificates" if signs_certificates(key) else "checkpoints"} for key in keys]
-    return rfc8785.dumps({"keys": listed})

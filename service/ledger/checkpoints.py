@@ -92,6 +92,12 @@ def signs_certificates(key: Vkey) -> bool:
     return key.name.endswith(CERTIFICATES)
 
 
+def listed(keys: Sequence[Vkey]) -> list[dict[str, str]]:
+    """Keys as keys.json shows them."""
+    uses = {True: "certificates", False: "checkpoints"}
+    return [{"vkey": str(key), "signs": uses[signs_certificates(key)]} for key in keys]
+
+
 # ---- checkpoints ----------------------------------------------------------------------------------------------------
 
 

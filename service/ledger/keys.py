@@ -82,6 +82,16 @@ def load(folder: Path) -> Keys:
     return keys
 
 
+def trust(folder: Path) -> str:
+    """The text of `expunge.pub`, for a process that has no business with the private keys."""
+    return _read(folder / PUBLIC_FILE)
+
+
+def index_key(folder: Path) -> bytes:
+    """The key of the index's pseudonyms alone."""
+    return _index_key(folder / INDEX_FILE)
+
+
 def _pair(name: str, private: Ed25519PrivateKey) -> Pair:
     vkey = Vkey(name, private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
     return Pair(vkey, CryptoSigner(private, SSlibKey.from_crypto(private.public_key(), vkey.label)))

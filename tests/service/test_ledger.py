@@ -1,11 +1,9 @@
 """The ledger on a real server: the judge is the tree built in memory over the envelopes as they lie in the table."""
-# ruff: noqa: F811 - fixtures are imported by name
 
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
-from ledger_fixture import ORIGIN, add_request, db, deployment, issue_one, sealed, server, template  # noqa: F401
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
@@ -23,38 +21,44 @@ from service.db.tables.ledger import (
 )
 from service.domain import merkle
 from service.errors import AlreadyExists, BadInput, LedgerBroken, NotFound
-from service.ledger import checkpoints, proofs
+from service.ledger import checkpoints, keys, proofs
 from service.ledger.append import issue
 from service.ledger.sequencer import sequence
+from tests.service.ledger_fixture import ORIGIN, add_request, issue_one, sealed
 
 
-def sequence_all(db, deployment, limit=256):
+@pytest.fixture
+def deployment(keys_dir):
+    return keys.load(keys_dir)
+
+
+def sequence_all(engine, deployment, limit=256):
     total = 0
     while True:
-        with transaction(db) as tx:
+        with transaction(engine) as tx:
             done = sequence(tx, deployment, ORIGIN, limit)
         if not done:
             return total
         total += done
 
 
-def leaves_of(db):
-    with transaction(db) as tx:
+def leaves_of(engine):
+    with transaction(engine) as tx:
         return tx.scalars(select(LedgerLeaf).order_by(LedgerLeaf.idx)).all()
 
 
-def kill(db, dying):
+def kill(engine, dying):
     """What kill -9 of the client, or a power cut of the server, does to a transaction."""
     backend = dying.scalar(text("SELECT pg_backend_pid()"))
-    with db.connect() as killer:
+    with engine.connect() as killer:
         killer.execute(text("SELECT pg_terminate_backend(:backend, 5000)"), {"backend": backend})
 
 
-def assert_whole(db, deployment):
+def assert_whole(engine, deployment):
     """No gap, no fork, no loss: a checkpoint is the tree over the first entries, a certificate is one entry."""
-    leaves = leaves_of(db)
+    leaves = leaves_of(engine)
     hashes = [merkle.leaf_hash(leaf.envelope) for leaf in leaves]
-    with transaction(db) as tx:
+    with transaction(engine) as tx:
         notes = tx.scalars(select(LedgerCheckpoint).order_by(LedgerCheckpoint.size)).all()
         issued = set(tx.scalars(select(Certificate.id)))
         waiting = set(tx.scalars(select(LedgerInbox.certificate_id)))
@@ -72,84 +76,84 @@ def assert_whole(db, deployment):
     assert (notes[-1].size if notes else 0) == len(leaves)
 
 
-def test_a_certificate_becomes_an_entry_with_its_exact_bytes(db, deployment):
-    certificate_id, request_id, envelope = issue_one(db, deployment)
+def test_a_certificate_becomes_an_entry_with_its_exact_bytes(engine, deployment):
+    certificate_id, request_id, envelope = issue_one(engine, deployment)
 
-    assert sequence_all(db, deployment) == 1
+    assert sequence_all(engine, deployment) == 1
 
-    leaf = leaves_of(db)[0]
-    with transaction(db) as tx:
+    leaf = leaves_of(engine)[0]
+    with transaction(engine) as tx:
         stored = ledger.certificate_of(tx, request_id)
         assert stored.id == leaf.certificate_id == certificate_id
         assert bytes(stored.envelope) == bytes(leaf.envelope) == envelope
         assert ledger.waiting(tx) == 0
-    assert_whole(db, deployment)
+    assert_whole(engine, deployment)
 
 
-def test_an_empty_inbox_signs_nothing(db, deployment):
-    assert sequence_all(db, deployment) == 0
+def test_an_empty_inbox_signs_nothing(engine, deployment):
+    assert sequence_all(engine, deployment) == 0
 
-    with transaction(db) as tx:
+    with transaction(engine) as tx:
         assert ledger.latest_checkpoint(tx) is None
 
 
-def test_a_batch_takes_no_more_than_its_limit_and_every_batch_is_signed(db, deployment):
+def test_a_batch_takes_no_more_than_its_limit_and_every_batch_is_signed(engine, deployment):
     for _ in range(7):
-        issue_one(db, deployment)
+        issue_one(engine, deployment)
 
-    with transaction(db) as tx:
+    with transaction(engine) as tx:
         assert sequence(tx, deployment, ORIGIN, limit=3) == 3
-    assert sequence_all(db, deployment, limit=3) == 4
+    assert sequence_all(engine, deployment, limit=3) == 4
 
-    with transaction(db) as tx:
+    with transaction(engine) as tx:
         assert list(tx.scalars(select(LedgerCheckpoint.size).order_by(LedgerCheckpoint.size))) == [3, 6, 7]
-    assert_whole(db, deployment)
+    assert_whole(engine, deployment)
 
 
-def test_a_request_has_one_certificate_for_ever(db, deployment):
-    _, request_id, envelope = issue_one(db, deployment)
+def test_a_request_has_one_certificate_for_ever(engine, deployment):
+    _, request_id, envelope = issue_one(engine, deployment)
 
-    with pytest.raises(AlreadyExists), transaction(db) as tx:
+    with pytest.raises(AlreadyExists), transaction(engine) as tx:
         issue(tx, request_id=request_id, certificate_id=uuid4(), envelope=envelope)
 
-    assert sequence_all(db, deployment) == 1
+    assert sequence_all(engine, deployment) == 1
 
 
-def test_a_certificate_of_no_request_is_refused(db, deployment):
+def test_a_certificate_of_no_request_is_refused(engine, deployment):
     certificate_id = uuid4()
 
-    with pytest.raises(IntegrityError), transaction(db) as tx:
+    with pytest.raises(IntegrityError), transaction(engine) as tx:
         issue(tx, request_id=uuid4(), certificate_id=certificate_id, envelope=b"{}")
 
-    with transaction(db) as tx:
+    with transaction(engine) as tx:
         assert ledger.waiting(tx) == 0
 
 
-def test_a_request_without_certificate_is_not_found(db):
-    with pytest.raises(NotFound), transaction(db) as tx:
+def test_a_request_without_certificate_is_not_found(engine):
+    with pytest.raises(NotFound), transaction(engine) as tx:
         ledger.certificate_of(tx, uuid4())
 
 
-def test_a_second_sequencer_steps_back(db, deployment):
-    issue_one(db, deployment)
+def test_a_second_sequencer_steps_back(engine, deployment):
+    issue_one(engine, deployment)
 
-    with transaction(db) as first:
+    with transaction(engine) as first:
         assert sequence(first, deployment, ORIGIN) == 1
-        with transaction(db) as second:
+        with transaction(engine) as second:
             assert sequence(second, deployment, ORIGIN) == 0
 
-    assert_whole(db, deployment)
+    assert_whole(engine, deployment)
 
 
-def test_eight_issuers_and_two_sequencers_leave_no_gap_no_fork_and_no_loss(db, deployment):
+def test_eight_issuers_and_two_sequencers_leave_no_gap_no_fork_and_no_loss(engine, deployment):
     def issue_twelve(_):
         for _ in range(12):
-            issue_one(db, deployment)
+            issue_one(engine, deployment)
 
     def keep_sequencing(_):
         done = 0
         while done == 0 or any(not each.done() for each in issuers):
-            with transaction(db) as tx:
+            with transaction(engine) as tx:
                 done += sequence(tx, deployment, ORIGIN, limit=5)
 
     with ThreadPoolExecutor(10) as pool:
@@ -157,55 +161,55 @@ def test_eight_issuers_and_two_sequencers_leave_no_gap_no_fork_and_no_loss(db, d
         sequencers = [pool.submit(keep_sequencing, number) for number in range(2)]
         for each in [*issuers, *sequencers]:
             each.result(60)
-    sequence_all(db, deployment)
+    sequence_all(engine, deployment)
 
-    assert len(leaves_of(db)) == 96
-    assert_whole(db, deployment)
+    assert len(leaves_of(engine)) == 96
+    assert_whole(engine, deployment)
 
 
-def test_a_sequencer_killed_before_its_commit_has_done_nothing(db, deployment):
+def test_a_sequencer_killed_before_its_commit_has_done_nothing(engine, deployment):
     for _ in range(3):
-        issue_one(db, deployment)
-    sequence_all(db, deployment)
-    issue_one(db, deployment)
-    before = len(leaves_of(db))
+        issue_one(engine, deployment)
+    sequence_all(engine, deployment)
+    issue_one(engine, deployment)
+    before = len(leaves_of(engine))
 
-    with Session(db) as dying:
+    with Session(engine) as dying:
         assert sequence(dying, deployment, ORIGIN) == 1
-        kill(db, dying)
+        kill(engine, dying)
         with pytest.raises(OperationalError):
             dying.commit()
 
-    assert len(leaves_of(db)) == before
-    assert_whole(db, deployment)
-    assert sequence_all(db, deployment) == 1
-    assert_whole(db, deployment)
+    assert len(leaves_of(engine)) == before
+    assert_whole(engine, deployment)
+    assert sequence_all(engine, deployment) == 1
+    assert_whole(engine, deployment)
 
 
-def test_an_issuer_killed_before_its_commit_leaves_neither_certificate_nor_entry(db, deployment):
-    with Session(db) as dying:
+def test_an_issuer_killed_before_its_commit_leaves_neither_certificate_nor_entry(engine, deployment):
+    with Session(engine) as dying:
         request_id = add_request(dying)
         envelope = sealed(deployment, uuid4(), request_id)
         issue(dying, request_id=request_id, certificate_id=uuid4(), envelope=envelope)
-        kill(db, dying)
+        kill(engine, dying)
         with pytest.raises(OperationalError):
             dying.commit()
 
-    assert sequence_all(db, deployment) == 0
-    assert_whole(db, deployment)
+    assert sequence_all(engine, deployment) == 0
+    assert_whole(engine, deployment)
 
 
 # ---- proofs ---------------------------------------------------------------------------------------------------------
 
 
-def test_stored_nodes_prove_every_entry_and_every_pair_of_sizes(db, deployment):
+def test_stored_nodes_prove_every_entry_and_every_pair_of_sizes(engine, deployment):
     for _ in range(13):
-        issue_one(db, deployment)
-    sequence_all(db, deployment, limit=4)
-    hashes = [leaf.leaf_hash for leaf in leaves_of(db)]
+        issue_one(engine, deployment)
+    sequence_all(engine, deployment, limit=4)
+    hashes = [leaf.leaf_hash for leaf in leaves_of(engine)]
     roots = [merkle.root(hashes[:size]) for size in range(14)]
 
-    with transaction(db) as tx:
+    with transaction(engine) as tx:
         for size in range(1, 14):
             for index in range(size):
                 path = proofs.inclusion(tx, index, size)
@@ -216,29 +220,29 @@ def test_stored_nodes_prove_every_entry_and_every_pair_of_sizes(db, deployment):
 
 
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (2, 2), (-1, 2), (0, 3), (1, 2**70)])
-def test_a_proof_beyond_the_signed_tree_is_bad_input(db, deployment, index, size):
+def test_a_proof_beyond_the_signed_tree_is_bad_input(engine, deployment, index, size):
     for _ in range(2):
-        issue_one(db, deployment)
-    sequence_all(db, deployment)
+        issue_one(engine, deployment)
+    sequence_all(engine, deployment)
 
-    with pytest.raises(BadInput), transaction(db) as tx:
+    with pytest.raises(BadInput), transaction(engine) as tx:
         proofs.inclusion(tx, index, size)
-    with pytest.raises(BadInput), transaction(db) as tx:
+    with pytest.raises(BadInput), transaction(engine) as tx:
         proofs.consistency(tx, 2, max(3, size) if size > 2 else 1)
 
 
-def test_a_receipt_exists_once_sequenced_and_never_changes(db, deployment):
-    certificate_id, _, _ = issue_one(db, deployment)
-    with transaction(db) as tx:
+def test_a_receipt_exists_once_sequenced_and_never_changes(engine, deployment):
+    certificate_id, _, _ = issue_one(engine, deployment)
+    with transaction(engine) as tx:
         assert proofs.receipt(tx, certificate_id) is None
 
-    sequence_all(db, deployment)
-    with transaction(db) as tx:
+    sequence_all(engine, deployment)
+    with transaction(engine) as tx:
         early = proofs.receipt(tx, certificate_id)
-    issue_one(db, deployment)
-    sequence_all(db, deployment)
+    issue_one(engine, deployment)
+    sequence_all(engine, deployment)
 
-    with transaction(db) as tx:
+    with transaction(engine) as tx:
         assert early is not None
         assert proofs.receipt(tx, certificate_id) == early
 
@@ -252,31 +256,31 @@ KEYS = {"certificate": "id", "ledger_leaf": "idx", "ledger_node": "idx", "ledger
 
 @pytest.mark.parametrize("table", APPEND_ONLY)
 @pytest.mark.parametrize("role", ["origin", "replica"])
-def test_nobody_changes_what_was_written(db, deployment, table, role):
-    issue_one(db, deployment)
-    sequence_all(db, deployment)
+def test_nobody_changes_what_was_written(engine, deployment, table, role):
+    issue_one(engine, deployment)
+    sequence_all(engine, deployment)
     rows, key = TABLES[table], KEYS[table]
     acts = (delete(rows), update(rows).values({key: rows.c[key]}), text(f"TRUNCATE {table} CASCADE"))
 
     for act in acts:
-        with db.connect() as connection:
+        with engine.connect() as connection:
             connection.execute(text(f"SET session_replication_role = {role}"))
             with pytest.raises(DBAPIError, match="append-only"):
                 connection.execute(act)
 
-    assert_whole(db, deployment)
+    assert_whole(engine, deployment)
 
 
-def test_the_guards_can_be_taken_down_by_their_migration(db, deployment):
-    issue_one(db, deployment)
+def test_the_guards_can_be_taken_down_by_their_migration(engine, deployment):
+    issue_one(engine, deployment)
 
-    with db.begin() as connection:
+    with engine.begin() as connection:
         for line in LEDGER_GUARDS_SQL.downgrade:
             connection.execute(text(line))
         connection.execute(text("DELETE FROM ledger_inbox"))
         connection.execute(text("DELETE FROM certificate"))
 
-    with transaction(db) as tx:
+    with transaction(engine) as tx:
         assert tx.scalar(select(func.count()).select_from(Certificate)) == 0
 
 
@@ -289,29 +293,29 @@ def test_the_guards_can_be_taken_down_by_their_migration(db, deployment):
         "UPDATE ledger_checkpoint SET root = decode(repeat('00', 32), 'hex')",
     ],
 )
-def test_a_tree_that_contradicts_its_last_checkpoint_is_not_signed(db, deployment, damage):
+def test_a_tree_that_contradicts_its_last_checkpoint_is_not_signed(engine, deployment, damage):
     for _ in range(5):
-        issue_one(db, deployment)
-    sequence_all(db, deployment)
-    with db.begin() as owner:
+        issue_one(engine, deployment)
+    sequence_all(engine, deployment)
+    with engine.begin() as owner:
         for line in LEDGER_GUARDS_SQL.downgrade:
             owner.execute(text(line))
         owner.execute(text(damage))
-    issue_one(db, deployment)
+    issue_one(engine, deployment)
 
-    with pytest.raises(LedgerBroken), transaction(db) as tx:
+    with pytest.raises(LedgerBroken), transaction(engine) as tx:
         sequence(tx, deployment, ORIGIN)
 
-    with transaction(db) as tx:
+    with transaction(engine) as tx:
         assert list(tx.scalars(select(LedgerCheckpoint.size))) == [5]
         assert ledger.waiting(tx) == 1
 
 
-def test_a_key_of_another_origin_signs_nothing(db, deployment):
-    issue_one(db, deployment)
+def test_a_key_of_another_origin_signs_nothing(engine, deployment):
+    issue_one(engine, deployment)
 
-    with pytest.raises(LedgerBroken), transaction(db) as tx:
+    with pytest.raises(LedgerBroken), transaction(engine) as tx:
         sequence(tx, deployment, "another.test/log")
 
-    with transaction(db) as tx:
+    with transaction(engine) as tx:
         assert ledger.latest_checkpoint(tx) is None
