@@ -50,8 +50,8 @@ def _invalid(_: Case) -> str:
 def _no_power(case: Case) -> str:
     if case.power.forget_units < 2:
         return (
-            "The records of a single person are too few for this attack: even in the original model it cannot tell memory "
-            f"from chance, so it says nothing about deletion. {_sensitivity(case)}"
+            "The records of a single person are too few for this attack: even in the original model it cannot tell "
+            f"memory from chance, so it says nothing about deletion. {_sensitivity(case)}"
         )
     return (
         f"This attack cannot see these records in the original model either ({case.seen}); it says nothing about "
@@ -75,8 +75,8 @@ def _equivalent(case: Case) -> str:
     return (
         f"We did not find evidence of a leak. For {_signals(case)} the attack's AUC on the new model differs from "
         f"that of {case.reference} by less than the margin of {case.plan.margin:g} ({_widest(case)}), and accuracy on "
-        f"retained and held-out rows fell by less than {case.plan.utility_margin:g}; both margins were chosen before scoring. "
-        f"{_sensitivity(case)}"
+        f"retained and held-out rows fell by less than {case.plan.utility_margin:g}; both margins were chosen before "
+        f"scoring. {_sensitivity(case)}"
     )
 
 
@@ -139,7 +139,7 @@ def _seen(found: Found) -> str:
 def reference_name(references: References) -> str:
     """What the new model is compared with, to be put into a sentence."""
     if not references.k:
-        return "an ideal model, which is taken to be 0.5"
+        return "an ideal model (taken to be 0.5)"
     return "one retrained model" if references.k == 1 else f"{references.k} retrained models, on average"
 
 
