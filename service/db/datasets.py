@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Row as SqlRow
 from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
@@ -60,12 +61,12 @@ def replace_index(tx: Session, dataset_id: UUID, rows: Iterable[Row]) -> int:
     return cursor.rowcount
 
 
-def splits(tx: Session, dataset_id: UUID) -> Sequence[tuple[int, int, bytes | None]]:
+def splits(tx: Session, dataset_id: UUID) -> Sequence[SqlRow[int, int, bytes | None]]:
     """(row, split, subject_ref) of every row, in row order."""
     found = tx.execute(
         select(Sample.row, Sample.split, Sample.subject_ref).where(Sample.dataset_id == dataset_id).order_by(Sample.row)
     )
-    return found.tuples().all()
+    return found.all()
 
 
 def rows_of_samples(tx: Session, dataset_id: UUID, refs: Sequence[bytes]) -> tuple[list[int], int]:

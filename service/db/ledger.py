@@ -38,11 +38,6 @@ def certificate_of(tx: Session, request_id: UUID) -> Certificate:
     return found
 
 
-def waiting(tx: Session) -> int:
-    """How many certificates are not in the ledger yet."""
-    return tx.scalars(select(func.count()).select_from(LedgerInbox)).one()
-
-
 # ---- what the sequencer does ----------------------------------------------------------------------------------------
 
 
@@ -62,7 +57,9 @@ def take(tx: Session, limit: int) -> Sequence[LedgerInbox]:
     return tx.scalars(select(LedgerInbox).order_by(LedgerInbox.id).limit(limit)).all()
 
 
-def advance(tx: Session, *, size: int, frontier: Sequence[bytes]) -> None:
+def advance(tx: Session, nodes: Sequence[tuple[Subtree, bytes]], *, size: int, frontier: Sequence[bytes]) -> None:
+    """Store the completed subtrees, and the head that stands on them."""
+    tx.execute(insert(LedgerNode), [{"level": tree[0], "idx": tree[1], "hash": value} for tree, value in nodes])
     tx.execute(update(LedgerHead).values(size=size, frontier=list(frontier)))
 
 
@@ -74,10 +71,6 @@ def settle(tx: Session, taken: Sequence[LedgerInbox], *, first: int, hashes: Seq
     ]
     tx.execute(insert(LedgerLeaf), leaves)
     tx.execute(delete(LedgerInbox).where(LedgerInbox.id.in_([each.id for each in taken])))
-
-
-def add_nodes(tx: Session, nodes: Sequence[tuple[Subtree, bytes]]) -> None:
-    tx.execute(insert(LedgerNode), [{"level": tree[0], "idx": tree[1], "hash": value} for tree, value in nodes])
 
 
 def add_checkpoint(tx: Session, *, size: int, root: bytes, note: str) -> None:

@@ -62,7 +62,7 @@ def new(folder: Path, origin: str) -> Keys:
         raise AlreadyExists("The folder holds keys already")
     certificate, log = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     keys = Keys(_pair(origin + CERTIFICATES, certificate), _pair(origin, log), bytes.fromhex(token_hex(32)))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_folder(folder)
     _write(folder / CERTIFICATE_FILE, _pem(certificate), mode=0o600)
     _write(folder / LOG_FILE, _pem(log), mode=0o600)
     _write(folder / INDEX_FILE, keys.index_key.hex() + "\n", mode=0o600)
@@ -101,10 +101,20 @@ def _pem(private: Ed25519PrivateKey) -> str:
     return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        raise UnusableKeys("The folder of the keys cannot be made") from None
+
+
 def _write(path: Path, content: str, *, mode: int) -> None:
     # O_EXCL: nobody, not even a second `keys new` at the same moment, overwrites a key.
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        file.write(content)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+            file.write(content)
+    except OSError:
+        raise UnusableKeys(f"{path.name} cannot be made") from None
 
 
 def _read(path: Path) -> str:

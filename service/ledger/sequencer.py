@@ -50,8 +50,7 @@ def sequence(tx: Session, keys: Keys, origin: str, limit: int = 256) -> int:
     hashes = [merkle.leaf_hash(each.envelope) for each in taken]
     after = _grow(before, hashes)  # 3
     ledger.settle(tx, taken, first=before.size, hashes=hashes)
-    ledger.add_nodes(tx, after.nodes)
-    ledger.advance(tx, size=after.size, frontier=after.frontier)
+    ledger.advance(tx, after.nodes, size=after.size, frontier=after.frontier)
     _sign(tx, keys, before=before, after=after)
     return len(taken)
 

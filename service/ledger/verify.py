@@ -74,7 +74,7 @@ def verify(
     Args:
         trust: the text of a key file.
         checkpoint: a checkpoint of this ledger that you kept earlier.
-        consistency: the ledger's proof between the two sizes, one base64 hash per line.
+        consistency: the answer of /ledger/proofs/consistency for the two sizes, or its hashes, one per line.
     """
     case, steps = Case(bundle, trust, checkpoint, consistency, weights), list[Step]()
     asked = {6: checkpoint is not None, 8: weights is not None}
@@ -179,10 +179,18 @@ def _consistency(case: Case) -> str:
     old, new = sorted((seen, case.checkpoint), key=lambda each: each.size)
     if case.consistency is None and 0 < old.size < new.size:
         raise RefusedError(f"needs --consistency: GET /ledger/proofs/consistency?from={old.size}&to={new.size}")
-    path = checkpoints.parse_path(case.consistency or "")
+    path = _hashes(case.consistency or "")
     if not merkle.verify_consistency(old.size, new.size, path, first_root=old.root, second_root=new.root):
         raise RefusedError("the ledger has rewritten its history: keep both checkpoints, they prove it")
     return f"{old.size} entries are the beginning of {new.size}"
+
+
+def _hashes(consistency: str) -> tuple[bytes, ...]:
+    """One hash per line, or the service's answer as it came."""
+    if not consistency.startswith("{"):
+        return checkpoints.parse_path(consistency)
+    read = read_json(consistency.encode())
+    return tuple(unbase64(each) for each in items(read, "hashes") if isinstance(each, str))
 
 
 def _report_digests(case: Case) -> str:

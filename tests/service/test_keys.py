@@ -130,6 +130,14 @@ def test_an_origin_that_would_break_the_formats_is_refused(tmp_path, origin):
     assert not (tmp_path / "keys").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    for folder in (tmp_path / "file", tmp_path / "file" / "keys"):
+        with pytest.raises(UnusableKeys, match="cannot be made"):
+            keys.new(folder, ORIGIN)
+
+
 def test_nothing_secret_is_shown(folder):
     loaded = keys.load(folder)
     shown = f"{loaded!r} {loaded} {loaded.certificate!r} {loaded.log!r}"

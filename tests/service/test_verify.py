@@ -139,8 +139,10 @@ def test_old_keys_may_be_trusted_beside_new_ones(check, log, tmp_path):
 def test_an_earlier_or_later_checkpoint_of_the_same_ledger_is_consistent(check, log, limit):
     first, second = sorted((limit, SIZE))
     path = log.consistency(first, second)
+    answer = json.dumps({"hashes": path.split()})
 
     assert check(log.bundle(), checkpoint=log.checkpoint(limit), consistency=path)[0] is None
+    assert check(log.bundle(), checkpoint=log.checkpoint(limit), consistency=answer)[0] is None
 
 
 def test_the_model_that_was_handed_over_is_recognised(check, log, tmp_path):
@@ -298,6 +300,11 @@ def test_step_6_a_ledger_that_rewrote_its_history(check, log):
 
     assert number == 6
     assert "rewritten" in detail
+
+
+@pytest.mark.parametrize("path", ["nonsense", "{", "{}", '{"hashes": [1]}', '{"hashes": ["?"]}', "[]"])
+def test_step_6_a_consistency_proof_that_is_none(check, log, path):
+    assert check(log.bundle(), checkpoint=log.checkpoint(7), consistency=path)[0] == 6
 
 
 def test_step_6_two_trees_of_one_size(check, log):
