@@ -1,19 +1,28 @@
 """What the ledger's tests are filled with: requests, statements and certificates that hold no person."""
 
+import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from service.db.session import transaction
 from service.db.tables import DeletionRequest
-from service.domain import certificates
+from service.db.tables.ledger import Certificate, LedgerCheckpoint, LedgerInbox, LedgerLeaf, LedgerNode
+from service.domain import certificates, merkle
+from service.ledger import bundle, checkpoints, keys
 from service.ledger.append import issue
+from service.ledger.checkpoints import Proof
 from service.ledger.envelopes import seal
+from service.ledger.sequencer import sequence
 
 ORIGIN = "test.example/log"
 REPORT = b'{"attacks":[]}'
+CERTIFICATE, REQUEST, INDEX, SIZE = UUID(int=1), UUID(int=2), 4, 11
+PDF = b"%PDF-1.7 a report"
+WITH_PDF = {"report.pdf": sha256(PDF).hexdigest()}
 
 
 def add_request(tx):
@@ -74,3 +83,101 @@ def issue_one(engine, deployment):
         envelope = sealed(deployment, certificate_id, request_id)
         issue(tx, request_id=request_id, certificate_id=certificate_id, envelope=envelope)
     return certificate_id, request_id, envelope
+
+
+def sequence_all(engine, deployment, limit=256):
+    total = 0
+    while True:
+        with transaction(engine) as tx:
+            done = sequence(tx, deployment, ORIGIN, limit)
+        if not done:
+            return total
+        total += done
+
+
+def waiting(tx):
+    return tx.scalar(select(func.count()).select_from(LedgerInbox))
+
+
+def leaves_of(engine):
+    with transaction(engine) as tx:
+        return tx.scalars(select(LedgerLeaf).order_by(LedgerLeaf.idx)).all()
+
+
+def kill(engine, dying):
+    """What kill -9 of the client, or a power cut of the server, does to a transaction."""
+    backend = dying.scalar(text("SELECT pg_backend_pid()"))
+    with engine.connect() as killer:
+        killer.execute(text("SELECT pg_terminate_backend(:backend, 5000)"), {"backend": backend})
+
+
+def assert_whole(engine, deployment):
+    """No gap, no fork, no loss: a checkpoint is the tree over the first entries, a certificate is one entry."""
+    leaves = leaves_of(engine)
+    hashes = [merkle.leaf_hash(leaf.envelope) for leaf in leaves]
+    with transaction(engine) as tx:
+        notes = tx.scalars(select(LedgerCheckpoint).order_by(LedgerCheckpoint.size)).all()
+        issued = set(tx.scalars(select(Certificate.id)))
+        waiting = set(tx.scalars(select(LedgerInbox.certificate_id)))
+        nodes = tx.scalar(select(func.count()).select_from(LedgerNode))
+    assert [leaf.idx for leaf in leaves] == list(range(len(leaves)))
+    assert [leaf.leaf_hash for leaf in leaves] == hashes
+    assert {leaf.certificate_id for leaf in leaves} | waiting == issued
+    assert not {leaf.certificate_id for leaf in leaves} & waiting
+    assert nodes == sum(len(leaves) >> level for level in range(len(leaves).bit_length()))
+    for note in notes:
+        checkpoint = checkpoints.parse(note.note)
+        checkpoints.check_note(checkpoint, [deployment.log.vkey])
+        assert (checkpoint.origin, checkpoint.size) == (ORIGIN, note.size)
+        assert checkpoint.root == note.root == merkle.root(hashes[: note.size])
+    assert (notes[-1].size if notes else 0) == len(leaves)
+
+
+def tree(leaves):
+    def hash_of(subtree):
+        level, index = subtree
+        return merkle.root(leaves[index << level : (index + 1) << level])
+
+    return hash_of
+
+
+@dataclass(frozen=True)
+class Log:
+    """A ledger in memory, in which one envelope is entry INDEX."""
+
+    keys: keys.Keys
+    envelope: bytes
+
+    @property
+    def leaves(self):
+        others = [merkle.leaf_hash(b"entry %d" % number) for number in range(40)]
+        return [*others[:INDEX], merkle.leaf_hash(self.envelope), *others[INDEX:]]
+
+    def checkpoint(self, size=SIZE):
+        log = self.keys.log
+        return checkpoints.write(log.vkey, size, merkle.root(self.leaves[:size]), sign=log.sign)
+
+    def proof(self, size=SIZE):
+        path = merkle.inclusion(INDEX, size, tree(self.leaves))
+        return checkpoints.write_proof(
+            Proof(leaf=self.leaves[INDEX], index=INDEX, path=tuple(path), note=self.checkpoint(size))
+        )
+
+    def consistency(self, first, second):
+        return checkpoints.write_path(merkle.consistency(first, second, tree(self.leaves)))
+
+    def bundle(self, *, report=REPORT, pdf=PDF):
+        return bundle.make(
+            envelope=self.envelope, tlog_proof=self.proof(), checkpoint=self.checkpoint(), report_json=report,
+            report_pdf=pdf, trust=self.keys.trust,
+        )  # fmt: skip
+
+
+def unchanged(_):
+    pass
+
+
+def statement(change=unchanged):
+    read = json.loads(certificates.statement(subjects(**WITH_PDF), predicate(CERTIFICATE, REQUEST)))
+    change(read)
+    return json.dumps(read, sort_keys=True, separators=(",", ":")).encode()

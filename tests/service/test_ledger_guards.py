@@ -1,0 +1,95 @@
+"""What was written stays written, and a tree that was tampered with is never signed."""
+
+
+import pytest
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from service.db import ledger
+from service.db.session import transaction
+from service.db.tables.ledger import (
+    APPEND_ONLY,
+    LEDGER_GUARDS_SQL,
+    Certificate,
+    LedgerCheckpoint,
+)
+from service.errors import LedgerBroken
+from service.ledger import keys
+from service.ledger.sequencer import sequence
+from tests.service.ledger_fixture import ORIGIN, assert_whole, issue_one, sequence_all, waiting
+
+
+@pytest.fixture
+def deployment(keys_dir):
+    return keys.load(keys_dir)
+
+
+TABLES = {table: Certificate.metadata.tables[table] for table in APPEND_ONLY}
+KEYS = {"certificate": "id", "ledger_leaf": "idx", "ledger_node": "idx", "ledger_checkpoint": "size"}
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+@pytest.mark.parametrize("role", ["origin", "replica"])
+def test_nobody_changes_what_was_written(engine, deployment, table, role):
+    issue_one(engine, deployment)
+    sequence_all(engine, deployment)
+    rows, key = TABLES[table], KEYS[table]
+    acts = (delete(rows), update(rows).values({key: rows.c[key]}), text(f"TRUNCATE {table} CASCADE"))
+
+    for act in acts:
+        with engine.connect() as connection:
+            connection.execute(text(f"SET session_replication_role = {role}"))
+            with pytest.raises(DBAPIError, match="append-only"):
+                connection.execute(act)
+
+    assert_whole(engine, deployment)
+
+
+def test_the_guards_can_be_taken_down_by_their_migration(engine, deployment):
+    issue_one(engine, deployment)
+
+    with engine.begin() as connection:
+        for line in LEDGER_GUARDS_SQL.downgrade:
+            connection.execute(text(line))
+        connection.execute(text("DELETE FROM ledger_inbox"))
+        connection.execute(text("DELETE FROM certificate"))
+
+    with transaction(engine) as tx:
+        assert tx.scalar(select(func.count()).select_from(Certificate)) == 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE ledger_node SET hash = decode(repeat('00', 32), 'hex') WHERE level = 2",
+        "DELETE FROM ledger_node WHERE level = 2",
+        "UPDATE ledger_head SET frontier = ARRAY[decode(repeat('00', 32), 'hex'), frontier[2]]",
+        "UPDATE ledger_checkpoint SET root = decode(repeat('00', 32), 'hex')",
+    ],
+)
+def test_a_tree_that_contradicts_its_last_checkpoint_is_not_signed(engine, deployment, damage):
+    for _ in range(5):
+        issue_one(engine, deployment)
+    sequence_all(engine, deployment)
+    with engine.begin() as owner:
+        for line in LEDGER_GUARDS_SQL.downgrade:
+            owner.execute(text(line))
+        owner.execute(text(damage))
+    issue_one(engine, deployment)
+
+    with pytest.raises(LedgerBroken), transaction(engine) as tx:
+        sequence(tx, deployment, ORIGIN)
+
+    with transaction(engine) as tx:
+        assert list(tx.scalars(select(LedgerCheckpoint.size))) == [5]
+        assert waiting(tx) == 1
+
+
+def test_a_key_of_another_origin_signs_nothing(engine, deployment):
+    issue_one(engine, deployment)
+
+    with pytest.raises(LedgerBroken), transaction(engine) as tx:
+        sequence(tx, deployment, "another.test/log")
+
+    with transaction(engine) as tx:
+        assert ledger.latest_checkpoint(tx) is None

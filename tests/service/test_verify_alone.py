@@ -1,0 +1,82 @@
+"""The verifier as a stranger runs it: one file, a bundle and the keys in an empty folder."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from service.ledger import bundle, keys
+from service.ledger.envelopes import seal
+from tests.service.ledger_fixture import (
+    ORIGIN,
+    SIZE,
+    Log,
+    statement,
+)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    made = keys.new(tmp_path_factory.mktemp("verify") / "keys", ORIGIN)
+    return Log(made, seal(statement(), made.certificate))
+
+
+@pytest.fixture
+def folder(tmp_path, log):
+    """An empty folder with the verifier, a bundle and the public keys; nothing of the service."""
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "verify.pyz").write_bytes(bundle.verifier())
+    (alone / "bundle.zip").write_bytes(log.bundle())
+    (alone / "expunge.pub").write_text(log.keys.trust)
+    (alone / "seen").write_text(log.checkpoint(7))
+    (alone / "path").write_text(log.consistency(7, SIZE))
+    return alone
+
+
+def run(folder, *arguments):
+    command = [sys.executable, "-I", "verify.pyz", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_stranger_verifies_with_one_file(folder):
+    seen = ("--checkpoint", "seen", "--consistency", "path")
+
+    done = run(folder, "bundle.zip", "--key", "expunge.pub", *seen)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "VALID"
+    assert [line[:6] for line in done.stdout.splitlines()[:-1]] == [f"ok   {number}" for number in range(8)]
+
+
+def test_a_stranger_is_told_which_step_failed(folder, log):
+    (folder / "bundle.zip").write_bytes(log.bundle(report=b"another"))
+
+    done = run(folder, "bundle.zip", "--key", "expunge.pub")
+
+    assert (done.returncode, done.stderr) == (17, "")
+    assert done.stdout.splitlines()[-2:] == [
+        "FAIL 7 report digests: report.json is not the file that was signed", "NOT VALID",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [("missing", "--key", "expunge.pub"), ("bundle.zip", "--key", "missing")])
+def test_a_missing_file_is_step_0_and_no_stack_trace(folder, arguments):
+    done = run(folder, *arguments)
+
+    assert (done.returncode, done.stderr) == (10, "")
+    assert "FAIL 0 input" in done.stdout
+
+
+def test_the_verifier_needs_cryptography_and_nothing_else(folder):
+    probe = (
+        "import sys, runpy; sys.path.insert(0, 'verify.pyz'); before = set(sys.modules); import service.ledger.verify;"
+        "print(sorted({n.partition('.')[0] for n in set(sys.modules) - before} - sys.stdlib_module_names))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", probe], cwd=folder, capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert set(json.loads(done.stdout.replace("'", '"'))) <= {"service", "cryptography", "_cffi_backend", "_openssl"}

@@ -1,0 +1,98 @@
+"""Step 2 of the verifier: what is signed must also be an unlearning certificate, whole and of the right types."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from service.ledger import keys, verify
+from service.ledger.case import MEMBERS
+from service.ledger.envelopes import seal
+from service.ledger.untrusted import pack, unpack
+from tests.service.ledger_fixture import (
+    ORIGIN,
+    Log,
+    statement,
+)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    made = keys.new(tmp_path_factory.mktemp("verify") / "keys", ORIGIN)
+    return Log(made, seal(statement(), made.certificate))
+
+
+@pytest.fixture
+def check(tmp_path, log):
+    """Verify bytes as a bundle; (number of the failed step or None, its detail)."""
+
+    def run(data, trust=log.keys.trust, **more):
+        (tmp_path / "bundle.zip").write_bytes(data)
+        last = verify.verify(tmp_path / "bundle.zip", trust, **more)[-1]
+        return (None if last.ok else last.number), last.detail
+
+    return run
+
+
+def changed(data, **members):
+    """The same archive with other members, packed as a bundle is packed."""
+    read = unpack(data, MEMBERS)
+    return pack({name: members.get(name.partition(".")[0], content) for name, content in read.items()})
+
+
+def test_step_2_a_readable_copy_that_says_something_else(check, log):
+    other = statement().replace(b"EQUIVALENT_WITHIN_MARGIN", b"LEAK_DETECTED")
+
+    assert check(changed(log.bundle(), statement=other)) == (2, "statement.json is not what was signed")
+
+
+def leaves_of(value, path=()):
+    """The path of every value of a JSON document that has a schema of its own."""
+    if isinstance(value, dict) and value:
+        return [found for name, each in value.items() for found in [(*path, name), *leaves_of(each, (*path, name))]]
+    return []
+
+
+OPTIONAL = {"seconds", "float_digits"}
+FREE = {"attempts", "metrics", "method", "versions"}
+REQUIRED = [
+    path for path in leaves_of(json.loads(statement()))
+    if not OPTIONAL & set(path) and not FREE & set(path[:-1])
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", REQUIRED, ids=".".join)
+@pytest.mark.parametrize("other", ["missing", None, 3.5])
+def test_step_2_a_signed_statement_without_a_field(check, log, path, other):
+    def spoil(read):
+        *parents, last = path
+        for name in parents:
+            read = read[name]
+        read[last] = other
+        if other == "missing":
+            del read[last]
+
+    signed = replace(log, envelope=seal(statement(spoil), log.keys.certificate))
+
+    assert check(signed.bundle())[0] == 2
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda read: read["predicate"]["verdict"].update(value="PASSED"),
+        lambda read: read["predicate"]["procedure"].update(attempts=[]),
+        lambda read: read["predicate"]["procedure"]["attempts"].pop(),
+        lambda read: read["predicate"].update(limits=[]),
+        lambda read: read["subject"].append(read["subject"][0]),
+        lambda read: read["subject"][0]["digest"].update(sha256="00"),
+        lambda read: read.update(subject=[]),
+        lambda read: read.update(predicateType="https://expunge.example/unlearning-certificate/v2"),
+        lambda read: read["predicate"]["request"].update(certificate_id="\x1b[2J"),
+        lambda read: read["predicate"]["verdict"].update(exact=1),
+    ],
+)
+def test_step_2_a_signed_statement_that_means_nothing(check, log, spoil):
+    signed = replace(log, envelope=seal(statement(spoil), log.keys.certificate))
+
+    assert check(signed.bundle())[0] == 2
