@@ -8,7 +8,7 @@ from service.domain.policy import AuditPlan
 from worker.auditing import AuditSets
 from worker.data import Rows
 
-QUICK = AuditPlan(permutations=1_999, bootstrap=400)
+QUICK = AuditPlan(alpha=0.005, permutations=499, bootstrap=400)
 
 
 class Table(nn.Module):
@@ -35,7 +35,7 @@ class Cases:
         self.sets = AuditSets(*parts)
         self.hard = self.rng.normal(size=self.total)
 
-    def model(self, forget=0.0, *, noise=0.3, unseen=1.0, known=4.0):
+    def model(self, forget=0.0, *, noise=0.1, unseen=1.0, known=4.0):
         """Log-odds of the true class: unseen rows lie around `unseen`, forget rows higher by `forget`."""
         phi = unseen + self.hard + noise * self.rng.normal(size=self.total)
         phi[: self.n] += forget
