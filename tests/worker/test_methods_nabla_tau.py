@@ -116,8 +116,8 @@ def test_each_forget_loss_is_led_to_the_quantile_of_its_rank():
     shortfall, active = target.shortfall(f)
     (slope,) = torch.autograd.grad(shortfall, [f])
 
-    assert shortfall.item() == pytest.approx((0.5 - 0.1) / 2)
-    assert slope.tolist() == [0, -0.5]
+    assert shortfall.item() == pytest.approx((0.4 + 0.1 / 4) / 2)
+    assert slope.tolist() == [0.125, -0.5]
     assert active.item() == 0.5
 
 
