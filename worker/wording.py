@@ -27,7 +27,7 @@ def statement(
     if reason == "unmatched" or found.power is None:
         return _void(facts)
     case = Case(plan, found.results, _seen(found), found.power, useful, reference_name(references))
-    return SENTENCES[reason](case)
+    return SENTENCES[reason](case).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _void(facts: Heldout) -> str:
