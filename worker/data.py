@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
@@ -92,16 +91,22 @@ def load_tensors(path: Path) -> Rows:
 
 def read_parquet(path: Path, split: str | None = None) -> tuple[Rows, list[str]]:
     """Rows of a data set's Parquet file, all or those of one split, and their sample ids."""
-    table = pq.read_table(path)
-    absent = [name for name in ("sample_id", "split", "label") if name not in table.column_names]
-    if absent:
-        raise InvalidDataset(f"these columns are missing: {', '.join(absent)}")
-    if split is not None:
-        table = table.filter(pc.equal(table["split"], split))
+    table = read_table(path, split)
     if not table.num_rows:
         raise InvalidDataset("the file has no such rows")
     y = torch.from_numpy(table["label"].to_numpy().astype(np.int64))
     return Rows(features(table), y, persons(table)), table["sample_id"].cast(pa.string()).to_pylist()
+
+
+def read_table(path: Path, split: str | None) -> pa.Table:
+    """The file's rows of one split, once its columns are there."""
+    try:
+        absent = {"sample_id", "split", "label"} - set(pq.read_schema(path).names)
+        if absent:
+            raise InvalidDataset(f"these columns are missing: {', '.join(sorted(absent))}")
+        return pq.read_table(path, filters=None if split is None else [("split", "==", split)])
+    except pa.ArrowInvalid as error:
+        raise InvalidDataset("the file is not Parquet") from error
 
 
 def features(table: pa.Table) -> Tensor:

@@ -1,6 +1,6 @@
 """What a model says about rows, without a gradient and without changing it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -13,7 +13,7 @@ CHUNK = 2048    # rows at a time
 
 
 @contextmanager
-def at_rest(model: nn.Module) -> Iterator[None]:
+def at_rest(model: nn.Module) -> Generator[None]:
     """Evaluation mode: running statistics do not move and nothing is dropped; afterwards each module's own mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

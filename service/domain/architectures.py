@@ -25,7 +25,7 @@ def picture(shape: InputShape) -> Image:
     """The shape, where it is a picture's; a convolution has no use for another."""
     if not isinstance(shape, Image):
         detail = "this family takes pictures, not vectors"
-        raise BadInput(detail, faults=[Fault("/input/kind", detail)])
+        raise BadInput(detail, faults=[Fault("/family", detail)])
     return shape
 
 

@@ -148,6 +148,13 @@ def test_pictures_are_decoded_to_bytes(tmp_path):
     assert torch.equal(rows.x[0], torch.from_numpy(pixels).permute(2, 0, 1))
 
 
+def test_a_file_that_is_not_parquet_is_refused(tmp_path):
+    (tmp_path / "rows.parquet").write_text("sample_id,split,label")
+
+    with pytest.raises(InvalidDataset, match="not Parquet"):
+        read_parquet(tmp_path / "rows.parquet")
+
+
 def test_missing_columns_are_named(tmp_path):
     pq.write_table(vectors().drop_columns(["label"]), tmp_path / "rows.parquet")
 

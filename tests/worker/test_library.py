@@ -1,0 +1,51 @@
+"""The library as a user meets it: no service, no settings, no words."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pyarrow import parquet
+
+import worker
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_library_is_five_names():
+    assert worker.__all__ == ["AuditSets", "Unlearned", "audit", "train", "unlearn"]
+
+
+def test_the_example_of_the_readme_runs(capsys):
+    example = runpy.run_path(str(ROOT / "examples" / "library.py"))
+
+    example["main"](epochs=2)
+
+    said = capsys.readouterr()
+    assert said.out.startswith("attack AUC 0.")
+    assert said.err == ""
+
+
+def test_importing_the_library_reads_no_settings_and_starts_no_server():
+    unwanted = ("service.settings", "celery", "sqlalchemy", "fastapi")
+    code = f"import sys, worker; print([m for m in {unwanted} if m in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "holdout"])
+def test_no_patient_of_the_example_is_in_two_splits(split):
+    table = parquet.read_table(ROOT / "examples" / "hospital" / "hospital.parquet", columns=["split", "subject_id"])
+    rows = list(zip(table["split"].to_pylist(), table["subject_id"].to_pylist(), strict=True))
+
+    inside, outside = {p for s, p in rows if s == split}, {p for s, p in rows if s != split}
+
+    assert inside
+    assert not inside & outside
+
+
+def test_the_example_is_small_enough_to_commit():
+    assert (ROOT / "examples" / "hospital" / "hospital.parquet").stat().st_size <= 1_400_000

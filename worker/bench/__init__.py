@@ -1,0 +1,1 @@
+"""What `expunge-worker bench` measures: each file is one question, and answers with one JSON object."""
