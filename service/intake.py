@@ -11,18 +11,18 @@ from sqlalchemy.orm import Session
 from service.db import datasets, deletion_requests, jobs, models
 from service.db.tables import DeletionRequest, Model
 from service.domain.commitments import forget_root, reference
-from service.domain.requests import DUE_BASIS, Classes, Ground, Identifier, Samples, State, Subjects, Target, due
-from service.domain.values import Value
+from service.domain.requests import DUE_BASIS, Classes, ExternalId, Ground, Samples, State, Subjects, Target, due
+from service.domain.values import Name, Value
 from service.errors import Fault, NothingLeft, UnknownClass, UnknownSamples
 
 
 class NewDeletionRequest(Value):
     """What is to be forgotten, by which model, and on which ground of GDPR Art. 17(1)."""
 
-    model: Annotated[str, Field(min_length=1, max_length=63)]
+    model: Name
     target: Target
     ground: Ground = "art-17-1-b"
-    external_id: Annotated[Identifier | None, Field(description="Your own id of it; unique.")] = None
+    external_id: Annotated[ExternalId | None, Field(description="Your own id of it; unique.")] = None
 
 
 def submit(tx: Session, body: NewDeletionRequest, *, index_key: bytes, max_attempts: int) -> DeletionRequest:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Response, UploadFile
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from service.api.deps import Ctx, Tx
 from service.api.jobs import JobView
@@ -12,11 +12,11 @@ from service.api.uploads import local_file
 from service.db import datasets, jobs
 from service.db.session import transaction
 from service.db.tables import Dataset
+from service.domain.values import Name
 from service.errors import BadInput, Fault
 from service.inspection.parquet import inspect_parquet, parse_options
 
 router = APIRouter(prefix="/datasets", tags=["datasets"])
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 
 class DatasetView(BaseModel):
@@ -61,6 +61,6 @@ def add_dataset(
 
 
 @router.get("/{name}")
-def get_dataset(name: str, tx: Tx) -> DatasetView:
+def get_dataset(name: Name, tx: Tx) -> DatasetView:
     """One data set: its state, its splits, its classes, its input shape."""
     return DatasetView.of(datasets.get(tx, name))

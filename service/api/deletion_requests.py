@@ -16,6 +16,7 @@ from service.api.deps import Ctx, Tx
 from service.db import deletion_requests, models
 from service.db.tables import DeletionRequest
 from service.domain.requests import State
+from service.domain.values import Name
 from service.errors import BadInput, Fault
 from service.intake import NewDeletionRequest
 
@@ -88,7 +89,7 @@ def submit(
 @router.get("")
 def list_requests(
     tx: Tx,
-    model: str | None = None,
+    model: Name | None = None,
     state: State | None = None,
     page_size: Annotated[int, Query(ge=1, le=1000)] = 100,
     page_token: Annotated[str, Query(max_length=200)] = "",

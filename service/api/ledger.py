@@ -3,7 +3,7 @@
 import base64
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel
 
 from service.api.deps import Ctx, Tx
@@ -37,7 +37,7 @@ def checkpoint(tx: Tx) -> Response:
 
 
 @router.get("/entries/{index}", response_class=Response, responses={200: {"content": {"application/json": {}}}})
-def entry(index: int, tx: Tx) -> Response:
+def entry(index: Annotated[int, Path(ge=0, lt=2**53)], tx: Tx) -> Response:
     """One leaf: the DSSE envelope, byte for byte."""
     return Response(rows.leaf(tx, index).envelope, media_type="application/json")
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from service.domain.values import Value
 
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
+ExternalId = Annotated[Identifier, Field(pattern=r"^[^\x00]*$")]     # is stored, and PostgreSQL has no NUL
 
 
 class Samples(Value):
