@@ -1,17 +1,18 @@
 """Models: registered with their recipe; version 1 is trained by a job, or comes as safetensors."""
 
+import json
+from collections.abc import AsyncGenerator
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.orm import Session
 from starlette.datastructures import UploadFile as Part
 
-from service.api.datasets import Name
 from service.api.deps import Context, Ctx, Tx
 from service.api.jobs import JobView
 from service.api.uploads import local_file
@@ -21,11 +22,12 @@ from service.db.tables import Dataset, Model, ModelVersion
 from service.domain.architectures import tensors
 from service.domain.policy import Policy
 from service.domain.recipes import Family, Spec, Training
-from service.domain.values import Value
+from service.domain.values import Name, Value
 from service.errors import BadInput, Conflict, Fault
 from service.inspection.weights import inspect_weights
 
 router = APIRouter(prefix="/models", tags=["models"])
+Number = Annotated[int, Path(ge=1, lt=2**31)]
 
 
 class NewModel(Value):
@@ -82,19 +84,33 @@ class ModelList(BaseModel):
     items: list[ModelView]
 
 
-async def _parse(request: Request) -> tuple[NewModel, Part | None]:
-    """The JSON body, or the form's `model` part (JSON) with its `weights` part (a file)."""
-    multipart = request.headers.get("content-type", "").startswith("multipart/form-data")
-    form = await request.form() if multipart else None
-    raw = await request.body() if form is None else form.get("model")
-    weights = None if form is None else form.get("weights")
-    if not isinstance(raw, str | bytes) or not isinstance(weights, Part | None):
-        detail = "the form needs a part `model` with JSON, and `weights` must be a file"
-        raise BadInput(f"In the request, {detail}", faults=[Fault("/model", detail)])
+async def _parse(request: Request) -> AsyncGenerator[tuple[NewModel, Part | None]]:
+    """The JSON body, or the form's `model` part (JSON) with its `weights` part (a file, closed after the route)."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        yield _validated(await request.body()), None
+        return
+    async with request.form() as form:
+        raw, weights = form.get("model"), form.get("weights")
+        if not isinstance(raw, str) or not isinstance(weights, Part | None):
+            detail = "the form needs a part `model` with JSON, and `weights` must be a file"
+            raise BadInput(f"In the request, {detail}", faults=[Fault("/model", detail)])
+        yield _validated(raw), weights
+
+
+def _validated(raw: str | bytes) -> NewModel:
     try:
-        return NewModel.model_validate_json(raw), weights
+        return NewModel.model_validate_json(raw)
     except ValidationError as error:
-        raise RequestValidationError(error.errors(include_input=False, include_url=False)) from None
+        faults = error.errors(include_input=False, include_url=False)
+        raise RequestValidationError(faults, body=_read(raw)) from None
+
+
+def _read(raw: str | bytes) -> Any:
+    """The document that pointers lead into; none if it is not JSON."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
 
 
 _FORM = {
@@ -165,20 +181,20 @@ def list_models(tx: Tx) -> ModelList:
 
 
 @router.get("/{name}")
-def get_model(name: str, tx: Tx) -> ModelView:
+def get_model(name: Name, tx: Tx) -> ModelView:
     """One model."""
     return ModelView.of(tx, models.get(tx, name))
 
 
 @router.get("/{name}/versions")
-def list_versions(name: str, tx: Tx) -> list[VersionView]:
+def list_versions(name: Name, tx: Tx) -> list[VersionView]:
     """All versions of a model, oldest first."""
     model = models.get(tx, name)
     return [VersionView.of(name, version) for version in models.versions(tx, model.id)]
 
 
 @router.get("/{name}/versions/{number}/weights", response_class=StreamingResponse)
-def download_weights(name: str, number: int, tx: Tx, ctx: Ctx) -> StreamingResponse:
+def download_weights(name: Name, number: Number, tx: Tx, ctx: Ctx) -> StreamingResponse:
     """The weights of one version, as safetensors."""
     version = models.version(tx, models.get(tx, name).id, number)
     return StreamingResponse(
@@ -189,7 +205,7 @@ def download_weights(name: str, number: int, tx: Tx, ctx: Ctx) -> StreamingRespo
 
 
 @router.put("/{name}/policy")
-def set_policy(name: str, body: Policy, tx: Tx) -> Policy:
+def set_policy(name: Name, body: Policy, tx: Tx) -> Policy:
     """Replace the policy; jobs that have started keep the one they started with."""
     models.set_policy(tx, models.get(tx, name), body)
     return body
