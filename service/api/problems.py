@@ -83,7 +83,18 @@ def _of_status(status: int) -> ExpungeError:
 
 def to_faults(errors: Iterable[Any], body: object) -> Sequence[Fault]:
     """Pydantic's errors as JSON pointers into `body`; messages that would quote the input are replaced."""
-    return [Fault(_pointer(error["loc"], body), _sentence(error)) for error in errors]
+    return [Fault(_place(error, body), _sentence(error)) for error in errors]
+
+
+def _place(error: Mapping[str, Any], body: object) -> str:
+    """The pointer of one error; a field that does not belong there may be called like a person."""
+    match str(error["type"]):
+        case "json_invalid":
+            return ""
+        case "extra_forbidden":
+            return f"{_pointer(error['loc'][:-1], body)}/?"
+        case _:
+            return _pointer(error["loc"], body)
 
 
 _QUOTES = {
@@ -105,7 +116,7 @@ def _pointer(loc: Sequence[str | int], body: Any) -> str:
         if _is_tag(body, part):
             continue        # pydantic names the chosen member of a union, which is no place in the document
         body = _step(body, part)
-        parts.append(str(part) if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,39}|\d{1,9}", str(part)) else "?")
+        parts.append(str(part) if isinstance(part, int) or re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,39}", part) else "?")
     return "".join(f"/{part}" for part in parts)
 
 
