@@ -1,0 +1,132 @@
+"""A world that is ready for deletion requests, made once per test process; each test gets a copy of its own."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+import uvicorn
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from service.api.app import create_app
+from service.db.session import connect, transaction
+from service.db.tables import Job, Outbox
+from service.settings import Settings
+from tests.service.world import MODEL
+from tests.tiny import tiny_parquet
+
+
+def administrate(postgres_url: str, statement: str) -> None:
+    plain = postgres_url.replace("+psycopg", "").replace("/expunge?", "/postgres?")
+    with psycopg.connect(plain, autocommit=True) as admin:
+        admin.execute(statement.encode())
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Data set `d`, indexed, and model `m`, trained: a database to clone and a store to copy."""
+
+    database: str
+    home: Path
+
+    def copied_to(self, home: Path) -> str:
+        """The store is copied; the answer is the name of the database to clone."""
+        shutil.copytree(self.home / "store", home / "store")
+        return self.database
+
+
+@pytest.fixture
+def start() -> str:
+    """The database that each test gets a clone of; a module that needs a trained model overrides this."""
+    return "expunge"
+
+
+@pytest.fixture
+def database_url(postgres_url: str, start: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    administrate(postgres_url, f"CREATE DATABASE {name} TEMPLATE {start}")
+    yield postgres_url.replace("/expunge?", f"/{name}?")
+    administrate(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def trained(postgres_url: str, keys_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    name, home = f"trained_{uuid4().hex}", tmp_path_factory.mktemp("trained")
+    administrate(postgres_url, f"CREATE DATABASE {name} TEMPLATE expunge")
+    settings = Settings(
+        home=home, database_url=postgres_url.replace("/expunge?", f"/{name}?"), keys=keys_dir,
+        origin="test.example/log", device="cpu",
+    )
+    _fill(settings, tiny_parquet(home / "tiny.parquet"))
+    return Trained(name, home)
+
+
+def _fill(settings: Settings, file: Path) -> None:
+    import torch
+
+    from worker.jobs import Workshop, run
+
+    torch.set_num_threads(1)
+    app, workshop = create_app(settings), Workshop.of(settings)
+    with TestClient(app) as api:
+        indexed = api.post("/datasets", data={"name": "d"}, files={"file": file.read_bytes()}).json()
+        model = api.post("/models", json=MODEL).json()
+    for made in (indexed, model):
+        run(workshop, made["job"]["id"])
+    with transaction(workshop.engine) as tx:
+        assert {job.status for job in tx.query(Job)} == {"succeeded"}
+        tx.query(Outbox).delete()
+    workshop.engine.dispose()
+    app.state.context.engine.dispose()
+
+
+@pytest.fixture
+def workshop(settings: Settings) -> Iterator[Any]:
+    """What a worker process has."""
+    from worker.jobs import Workshop
+
+    made = Workshop.of(settings)
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def base_url(settings: Settings) -> Iterator[str]:
+    """The HTTP interface behind a real socket, for what an in-process client cannot see: streams and connections."""
+    app = create_app(settings)
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
+    socket = server.config.bind_socket()
+    thread = threading.Thread(target=server.run, args=([socket],))
+    thread.start()
+    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+    socket.close()
+    app.state.context.engine.dispose()
+
+
+@pytest.fixture
+def sql(engine: Engine) -> Callable[..., Any]:
+    """One statement in a transaction of its own; its rows, if it has any."""
+    from sqlalchemy import text
+
+    def execute(statement: str, **values: Any) -> Any:
+        with transaction(engine) as tx:
+            done = tx.execute(text(statement), values)
+            return done.all() if done.returns_rows else None
+
+    return execute
+
+
+@pytest.fixture
+def other(database_url: str) -> Iterator[Engine]:
+    """Another connection pool to the same database, as another process would have."""
+    engine = connect(database_url, pool_size=8)
+    yield engine
+    engine.dispose()
