@@ -71,11 +71,15 @@ def unlearn_(
     """Forget rows.
 
     Args:
+        data: Parquet file with the rows.
+        model: JSON file that describes the model.
         weights: safetensors file of the model that knows them.
         ids: text file, one id per line.
+        out: safetensors file to write.
         kind: what the ids are of.
-        method: JSON, or one flag per field: --method.name nabla_tau --method.mask.name and.
+        method: JSON, or one flag per field: --method.name nabla_tau --method.mask.name and
         seed: of the batches.
+        device: torch device.
     """
     source = read(data, model)
     split = source.split(asked_for(data, ids, kind))
@@ -102,7 +106,13 @@ def audit_(
     """Attack a model before and after, and write the report.
 
     Args:
+        data: Parquet file with the rows.
+        model: JSON file that describes the model.
+        before: weights that know the rows.
+        after: weights that shall not.
+        ids: text file, one id per line.
         out: .json, .html or .pdf file to write.
+        kind: what the ids are of.
         references: weights of models trained without the rows.
     """
     source = read(data, model)

@@ -72,8 +72,9 @@ def initialise(module: nn.Module, rng: Generator) -> None:
                 nn.init.uniform_(module.bias, -bound, bound, generator=rng)
         case nn.BatchNorm2d():
             module.reset_parameters()
-        case _ if list(module.parameters(recurse=False)):
-            raise TypeError(f"nobody said how to initialise {type(module).__name__}")
+        case _:
+            if list(module.parameters(recurse=False)):
+                raise TypeError(f"nobody said how to initialise {type(module).__name__}")
 
 
 def optimiser_of(recipe: Training, model: nn.Module) -> Optimizer:

@@ -90,23 +90,26 @@ def one(source: Source, fraction: float, seed: int, references: int, on_part: On
     """Every recipe on one split, from one original model."""
     split = source.split(some(source.train, fraction, torch.Generator().manual_seed(seed)))
     spec = seeded(source.spec, seed)
-    on_part(f"seed {seed}: original")
+    on_part(f"seed {seed}: original and retrained")
     original = train(spec, source.train)
-    on_part(f"seed {seed}: retrain")
     retrained = unlearn(original, split, Retrain(), rng=torch.Generator(), spec=spec)
-    others = []
-    for k in range(references):
-        on_part(f"seed {seed}: reference {k}")
-        others.append(train(seeded(spec, 1000 * (k + 1) + seed), split.retain))
+    on_part(f"seed {seed}: references")
+    others = [train(seeded(spec, 1000 * (k + 1) + seed), split.retain) for k in range(references)]
     judge = Judge(split, source.holdout, others, retrained.model)
-    found = {}
-    for name, recipe in RECIPES.items():
-        on_part(f"seed {seed}: {name}")
-        result = unlearn(original, split, recipe, rng=torch.Generator().manual_seed(seed))
-        found[name] = {"s": result.seconds, **judge.look(result.model)}
+    found = judged(original, judge, seed, on_part)
     found["none"] = {"s": 0.0, **judge.look(original)}
     found["retrain"] = {"s": retrained.seconds, **judge.look(retrained.model)}
     return {name: seen | distances(seen, found["none"], found["retrain"]) for name, seen in found.items()}
+
+
+def judged(original: nn.Module, judge: Judge, seed: int, on_part: OnPart) -> dict[str, Numbers]:
+    """What each recipe makes of the original."""
+    found: dict[str, Numbers] = {}
+    for name, recipe in RECIPES.items():
+        on_part(f"seed {seed}: {name}")
+        result = unlearn(original, judge.split, recipe, rng=torch.Generator().manual_seed(seed))
+        found[name] = {"s": result.seconds, **judge.look(result.model)}
+    return found
 
 
 def seeded(spec: Spec, seed: int) -> Spec:

@@ -44,15 +44,15 @@ class NewestFirst:
     """The paper's V ← ρ g² + (1 − ρ) V with ρ = .9; the first V is (1 − ρ) g²."""
 
     rho: float = 0.9
-    V: list[Tensor] = field(default_factory=list)
+    squares: list[Tensor] = field(default_factory=list)     # V
 
     def __call__(self, g: Gradients) -> list[Tensor]:
         """z of each gradient; the square of the gradient at hand is already in V."""
-        if self.V:
-            self.V = [self.rho * x**2 + (1 - self.rho) * v for x, v in zip(g, self.V, strict=True)]
+        if self.squares:
+            self.squares = [self.rho * x**2 + (1 - self.rho) * v for x, v in zip(g, self.squares, strict=True)]
         else:
-            self.V = [(1 - self.rho) * x**2 for x in g]
-        return [x / (v + FLOOR).sqrt() for x, v in zip(g, self.V, strict=True)]
+            self.squares = [(1 - self.rho) * x**2 for x in g]
+        return [x / (v + FLOOR).sqrt() for x, v in zip(g, self.squares, strict=True)]
 
 
 @dataclass
@@ -60,13 +60,13 @@ class BiasCorrected:
     """V ← β V + (1 − β) g², divided by 1 − βᵗ."""
 
     beta: float = 0.999
-    V: list[Tensor] = field(default_factory=list)
+    squares: list[Tensor] = field(default_factory=list)     # V
     t: int = 0
 
     def __call__(self, g: Gradients) -> list[Tensor]:
         """z of each gradient; the square of the gradient at hand is already in V."""
         self.t += 1
-        before = self.V or [torch.zeros_like(x) for x in g]
-        self.V = [self.beta * v + (1 - self.beta) * x**2 for x, v in zip(g, before, strict=True)]
+        before = self.squares or [torch.zeros_like(x) for x in g]
+        self.squares = [self.beta * v + (1 - self.beta) * x**2 for x, v in zip(g, before, strict=True)]
         correction = 1 - self.beta**self.t
-        return [x / (v / correction + FLOOR).sqrt() for x, v in zip(g, self.V, strict=True)]
+        return [x / (v / correction + FLOOR).sqrt() for x, v in zip(g, self.squares, strict=True)]
