@@ -9,20 +9,24 @@ from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from service.db.arrays import among
+from service.db.session import flush_unless_taken
 from service.db.tables import TRAIN, Dataset, Job, Sample
 from service.errors import AlreadyExists, NotFound
 
 
+def _taken(name: str) -> str:
+    return f"There is a data set named {name!r} already"
+
+
 def refuse_taken(tx: Session, name: str) -> None:
     if tx.scalar(select(Dataset.id).where(Dataset.name == name)) is not None:
-        raise AlreadyExists(f"There is a data set named {name!r} already")
+        raise AlreadyExists(_taken(name))
 
 
 def add(tx: Session, *, name: str, file_key: str, options: dict[str, Any], facts: dict[str, Any]) -> Dataset:
-    refuse_taken(tx, name)
     dataset = Dataset(name=name, file_key=file_key, options=options, facts=facts)
     tx.add(dataset)
-    tx.flush()
+    flush_unless_taken(tx, _taken(name))
     return dataset
 
 

@@ -10,19 +10,16 @@ from sqlalchemy.orm import Session
 
 from service.db.arrays import among
 from service.db.jobs import clock
+from service.db.session import flush_unless_taken
 from service.db.tables import CommitmentSalt, DeletionRequest, ForgetRow, Job, RequestEvent, Sample
 from service.db.tables.datasets import TRAIN
 from service.domain.requests import ENDED, State, before
-from service.errors import AlreadyExists, Conflict, NotFound
+from service.errors import Conflict, NotFound
 
 
 def add(tx: Session, request: DeletionRequest, *, rows: Sequence[int], salt: bytes) -> None:
-    if request.external_id is not None:
-        taken = select(DeletionRequest.id).where(DeletionRequest.external_id == request.external_id)
-        if tx.scalar(taken) is not None:
-            raise AlreadyExists("There is a request with this external_id already")
     tx.add(request)
-    tx.flush()
+    flush_unless_taken(tx, "There is a request with this external_id already")
     tx.execute(insert(ForgetRow), [{"request_id": request.id, "row": row} for row in rows])
     tx.execute(insert(CommitmentSalt).values(request_id=request.id, salt=salt))
     record(tx, request.id, State.RECEIVED, {"n_samples": request.n_samples})

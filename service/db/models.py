@@ -6,24 +6,28 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from service.db.session import flush_unless_taken
 from service.db.tables import Job, Model, ModelVersion
 from service.domain.policy import Policy
 from service.domain.recipes import Spec
 from service.errors import AlreadyExists, NotFound, NoVersion
 
 
+def _taken(name: str) -> str:
+    return f"There is a model named {name!r} already"
+
+
 def refuse_taken(tx: Session, name: str) -> None:
     if tx.scalar(select(Model.id).where(Model.name == name)) is not None:
-        raise AlreadyExists(f"There is a model named {name!r} already")
+        raise AlreadyExists(_taken(name))
 
 
 def add(tx: Session, *, name: str, dataset_id: UUID, spec: Spec, policy: Policy) -> Model:
-    refuse_taken(tx, name)
     model = Model(
         name=name, dataset_id=dataset_id, spec=spec.model_dump(mode="json"), policy=policy.model_dump(mode="json")
     )
     tx.add(model)
-    tx.flush()
+    flush_unless_taken(tx, _taken(name))
     return model
 
 
