@@ -106,7 +106,8 @@ class Case:
 
 CASES = {
     "unknown sample": Case(
-        forget("samples", ["row-train-7-0", NOBODY, "row-holdout-1-1"]), 404, "unknown-ids", ("/target/ids",), "2 of 3"),
+        forget("samples", ["row-train-7-0", NOBODY, "row-holdout-1-1"]), 404, "unknown-ids", ("/target/ids",),
+        "2 of 3"),
     "unknown subject": Case(
         forget("subjects", [person(1), NOBODY]), 404, "unknown-ids", ("/target/ids",), "1 of 2"),
     "person without training rows": Case(
@@ -114,12 +115,14 @@ CASES = {
     "empty list": Case(forget("subjects", []), 422, "bad-input", ("/target/ids",), "at least 1"),
     "empty id": Case(forget("samples", [""]), 422, "bad-input", ("/target/ids/0",), "at least 1"),
     "two kinds of target": Case(
-        target({"kind": "samples", "ids": ["row-train-7-0"], "subjects": [person(7)]}), 422, "bad-input", ("/target/?",)),
+        target({"kind": "samples", "ids": ["row-train-7-0"], "subjects": [person(7)]}),
+        422, "bad-input", ("/target/?",)),
     "a list of targets": Case(
         target([{"kind": "samples", "ids": ["row-train-7-0"]}, {"kind": "subjects", "ids": [person(7)]}]),
         422, "bad-input", ("/target",)),
     "no kind of target": Case(target({"ids": [person(7)]}), 422, "bad-input", ("/target",), "kind"),
-    "unknown kind of target": Case(target({"kind": NOBODY, "ids": [person(7)]}), 422, "bad-input", ("/target",), "kind"),
+    "unknown kind of target": Case(
+        target({"kind": NOBODY, "ids": [person(7)]}), 422, "bad-input", ("/target",), "kind"),
     "id as a name of a field": Case(
         lambda api: api.post("/deletion-requests", json={person(7): 1, "model": "m", "target": {
             "kind": "samples", "ids": ["row-train-7-0"], "8222157": 1}}),
@@ -134,8 +137,9 @@ CASES = {
     "external id with a NUL": Case(
         forget("subjects", [person(7)], external_id="a\0b"), 422, "bad-input", ("/external_id",)),
     "id that is no Unicode": Case(
-        lambda api: api.post("/deletion-requests", content=b'{"model":"m","target":{"kind":"samples","ids":["\\ud800"]}}',
-                             headers={"Content-Type": "application/json"}),
+        lambda api: api.post(
+            "/deletion-requests", content=b'{"model":"m","target":{"kind":"samples","ids":["\\ud800"]}}',
+            headers={"Content-Type": "application/json"}),
         422, "bad-input", ("/target/ids/0",)),
     "model without a version": Case(forget("subjects", [person(7)], model="untrained"), 409, "no-version", ()),
     "body that is not JSON": Case(
@@ -145,7 +149,8 @@ CASES = {
     "request that leaves two classes only half": Case(
         forget("classes", [0, 1]), 422, "nothing-left", ("/target/ids",), "1 classes would keep"),
     "request that leaves nothing": Case(
-        forget("subjects", [person(n) for n in range(60)]), 422, "nothing-left", ("/target/ids",), "0 classes would keep"),
+        forget("subjects", [person(n) for n in range(60)]), 422, "nothing-left", ("/target/ids",),
+        "0 classes would keep"),
     "request that empties a class": Case(
         forget("samples", [r["sample_id"] for r in tiny_rows() if r["split"] == "train" and r["label"] == 2]),
         422, "nothing-left", ("/target/ids",), "1 of 3 classes"),
@@ -212,8 +217,10 @@ CASES = {
         lambda api: api.put("/models/absent/policy", json={}), 404, "not-found", ()),
     "id that is no id": Case(lambda api: api.get(f"/deletion-requests/{NOBODY}"), 422, "bad-input", ("/request_id",)),
     "name with a NUL": Case(lambda api: api.get("/models/m%00"), 422, "bad-input", ("/name",)),
-    "version beyond all numbers": Case(lambda api: api.get(f"/models/m/versions/{10**30}/weights"), 422, "bad-input", ("/number",)),
-    "ledger entry beyond all numbers": Case(lambda api: api.get(f"/ledger/entries/{10**30}"), 422, "bad-input", ("/index",)),
+    "version beyond all numbers": Case(
+        lambda api: api.get(f"/models/m/versions/{10**30}/weights"), 422, "bad-input", ("/number",)),
+    "ledger entry beyond all numbers": Case(
+        lambda api: api.get(f"/ledger/entries/{10**30}"), 422, "bad-input", ("/index",)),
     "page token of another collection": Case(
         lambda api: api.get("/deletion-requests?page_token=MTIz"), 422, "bad-input", ("/page_token",)),
     "state that does not exist": Case(
