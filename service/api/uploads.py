@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastapi.responses import JSONResponse
@@ -58,14 +58,14 @@ class LimitBody:
 
         async def noting(message: Message) -> None:
             nonlocal started
-            started = True
-            await send(message)
+            if started or seen <= self.limit:       # else the app answers that it could not read the body; we know why
+                started = True
+                await send(message)
 
-        try:
+        with suppress(_OverLimitError):
             await self.app(scope, counting, noting)
-        except _OverLimitError:
-            if not started:
-                await self._refusal()(scope, receive, send)
+        if not started:
+            await self._refusal()(scope, receive, send)
 
     def _refusal(self) -> JSONResponse:
         return reply(TooLarge(f"The body is over the limit of {self.limit >> 20} MiB"))
