@@ -104,6 +104,8 @@ def _publish(workshop: Workshop, claim: Claim, done: Done, result: dict[str, obj
     verdict, model_id = done.report.verdict.value, done.plan.model.id
     with transaction(workshop.engine) as tx:
         job = jobs.hold(tx, claim)
+        if job.cancel_requested:        # the wish was accepted after the last step, and before this lock
+            raise Cancelled("The job was asked to stop")
         version = models.publish(tx, model_id, origin="unlearned", weights_key=done.weights_after, job_id=job.id)
         for request in _live(deletion_requests.of_job(tx, job.id)):
             signed = certificate(request, done, workshop.keys)
