@@ -47,7 +47,11 @@ def demo(*, json: bool = False, keep: bool = False) -> None:
     """
     from service.demo import run
 
-    sys.exit(run(as_json=json, keep=keep, stop=_on_signal()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)       # as Ctrl-C: everything that was started is ended
+    try:
+        sys.exit(run(as_json=json, keep=keep))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 @app.command
@@ -109,6 +113,7 @@ def verify(
     *,
     key: Path,
     checkpoint: Path | None = None,
+    consistency: Path | None = None,
     weights: Path | None = None,
 ) -> None:
     """Check a certificate's bundle offline, step by step; the exit code names the step that failed.
@@ -117,13 +122,14 @@ def verify(
         bundle: the zip of GET /deletion-requests/{id}/bundle.
         key: the public key file, obtained from the operator by another way.
         checkpoint: one that you saw earlier; the ledger must have grown out of it.
+        consistency: the ledger's proof between that checkpoint and the bundle's, as GET /ledger/proofs/consistency says.
         weights: the model's weights, to be compared with the certificate.
     """
     from service.ledger import verify as verifier
 
     arguments = [str(bundle), "--key", str(key)]
-    for name, value in (("--checkpoint", checkpoint), ("--weights", weights)):
-        arguments += [] if value is None else [name, str(value)]
+    for name, value in (("checkpoint", checkpoint), ("consistency", consistency), ("weights", weights)):
+        arguments += [] if value is None else [f"--{name}", str(value)]
     sys.exit(verifier.main(arguments))
 
 

@@ -60,6 +60,9 @@ class Client:
     def model(self, name: str) -> Json:
         return self._json("GET", f"/models/{name}")
 
+    def versions(self, name: str) -> list[Json]:
+        return _checked(self._http.get(f"/models/{name}/versions")).json()
+
     def job(self, job_id: str) -> Json:
         return self._json("GET", f"/jobs/{job_id}")
 

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zipfile
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from rich.table import Table
 
 from service.client import Client, ProblemError
 from service.ledger import keys
+from service.ledger.bundle import verifier
 from service.settings import Settings
 from service.stack import Stack, stack
 
@@ -47,7 +47,7 @@ class Story:
         self.console.print(text, highlight=False)
 
 
-def run(*, as_json: bool, keep: bool, stop: threading.Event) -> int:
+def run(*, as_json: bool, keep: bool) -> int:
     """The whole demo; returns the exit code."""
     if not (EXAMPLE / "hospital.parquet").exists():
         Console(stderr=True).print("The demo runs from a checkout: examples/hospital/hospital.parquet is not here.")
@@ -60,7 +60,7 @@ def run(*, as_json: bool, keep: bool, stop: threading.Event) -> int:
         story.say(f"[bold]1[/] The service runs at {running.url}: PostgreSQL, Redis, API, scheduler, one worker.")
         _tell(story, running, client)
         if keep:
-            _stay(story, running, stop)
+            _stay(story, running)
     if not keep:
         _clean(home)
     if as_json:
@@ -156,10 +156,14 @@ def _follow(story: Story, client: Client, request_id: str, title: str, on_event:
                 on_event(event.kind)
 
 
-def _stay(story: Story, running: Stack, stop: threading.Event) -> None:
+def _stay(story: Story, running: Stack) -> None:
     story.say(f"\nKept running: {running.url}/docs · {running.url}/ledger/checkpoint · Ctrl-C ends it.")
-    while not stop.wait(1.0):
-        running.revive()
+    try:
+        while True:
+            running.revive()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        story.say("Stopped.")
 
 
 def _clean(home: Path) -> None:
@@ -170,14 +174,15 @@ def _clean(home: Path) -> None:
 
 def _show(story: Story) -> None:
     report, seconds = story.reports[0], story.jobs[0]["result"]
-    table = Table(title=f"{story.requests[0]['n_samples']} stays forgotten", title_justify="left")
-    for column in ("", "before", "after", "retrained reference"):
+    title = f"{story.requests[0]['n_samples']} stays forgotten; an attack AUC of 0.5 knows nothing (95 % intervals)"
+    table = Table(title=title, title_justify="left")
+    for column in ("", "before", "after", "retrained"):
         table.add_column(column, justify="right" if column else "left")
     for name in ("retain", "forget", "holdout"):
         seen = report["utility"][name]
-        table.add_row(f"accuracy, {name} rows", *(f"{seen[when]:.3f}" for when in WHEN))
+        table.add_row(f"accuracy on {name}", *(f"{seen[when]:.3f}" for when in WHEN))
     attack = _attack(report)
-    table.add_row("attack AUC (0.5 = knows nothing)", *(_with_interval(attack, f"auc_{when}") for when in WHEN))
+    table.add_row("attack AUC", *(_with_interval(attack, f"auc_{when}") for when in WHEN))
     table.add_row("seconds", "", f"{seconds['seconds']:.2f}", f"{_mean(seconds['reference_seconds']):.2f}")
     story.console.print(table)
     for request, seen in zip(story.requests, story.reports, strict=True):
@@ -223,14 +228,14 @@ def _bundle(client: Client, request_id: str) -> bytes:
 
 
 def _verify(story: Story) -> None:
-    """By another process, in a folder that holds nothing but the bundle and the public key."""
+    """By another process that cannot see this project, in a folder of bundle, public key and verifier."""
     story.verified = all(_stranger(story, bundle.read_bytes()).returncode == 0 for bundle in story.bundles)
     sound = bytearray(story.bundles[0].read_bytes())
     sound[_inside(story.bundles[0])] ^= 1
     broken = _stranger(story, bytes(sound))
     story.tamper_detected = broken.returncode != 0
     story.say(f"[bold]5[/] Verified offline by another process: {'yes' if story.verified else 'NO'}.")
-    story.say(f"  One byte flipped: {'detected' if story.tamper_detected else 'NOT DETECTED'} – {_last_line(broken)}")
+    story.say(f"  One byte flipped: {'detected' if story.tamper_detected else 'NOT DETECTED'} – {_failure(broken)}")
 
 
 def _inside(bundle: Path) -> int:
@@ -244,13 +249,15 @@ def _stranger(story: Story, bundle: bytes) -> "subprocess.CompletedProcess[str]"
     with tempfile.TemporaryDirectory(prefix="expunge-stranger-") as folder:
         (Path(folder) / "bundle.zip").write_bytes(bundle)
         shutil.copy(story.folder / keys.PUBLIC_FILE, folder)
-        argv = [sys.executable, "-m", "service.cli", "verify", "bundle.zip", "--key", keys.PUBLIC_FILE]
+        (Path(folder) / "verify.pyz").write_bytes(verifier())
+        argv = [sys.executable, "-I", "verify.pyz", "bundle.zip", "--key", keys.PUBLIC_FILE]
         return subprocess.run(argv, cwd=folder, env={}, capture_output=True, text=True, timeout=60, check=False)
 
 
-def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    return lines[-1] if lines else f"exit code {done.returncode}"
+def _failure(done: "subprocess.CompletedProcess[str]") -> str:
+    """What the verifier said of the step that failed."""
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    return failed[0] if failed else f"exit code {done.returncode}"
 
 
 def _numbers(story: Story) -> Json:

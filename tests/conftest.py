@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 from starlette.testclient import TestClient
 
 from service.api.app import create_app
@@ -30,6 +30,9 @@ def postgres_url() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="expunge-test-") as folder, postgres(Path(folder) / "postgres") as url:
         engine = connect(url, pool_size=1)
         upgrade(engine)
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+            admin.execute(text("ALTER SYSTEM SET fsync = off"))     # the disk is not what is tested
+            admin.execute(text("SELECT pg_reload_conf()"))
         engine.dispose()
         yield url
 

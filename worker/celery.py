@@ -41,7 +41,7 @@ def _warm(**_: object) -> None:
     workshop()
 
 
-def main(queues: str = ",".join(QUEUES)) -> None:
-    """Serve these queues with one process until told to stop."""
+def serve(queues: str) -> None:
+    """Work on these queues, one job at a time, until told to stop."""
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     app.worker_main(["worker", "--concurrency=1", f"--queues={queues}", f"--loglevel={settings.log_level}", *quiet])

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from service.domain.recipes import Method, NablaTau
 from service.errors import ExpungeError
+from service.queue import QUEUES
 from worker import checkpoint, report
 from worker.auditing import AuditSets, audit
 from worker.bench.sources import HOSPITAL, load
@@ -36,6 +37,18 @@ app = App(name="expunge-worker", help="Train, unlearn, audit and measure on loca
 benches = App(name="bench", help="Measure; --json prints one JSON object.")
 app.command(benches)
 screen = Console(stderr=True)
+
+
+@app.command
+def run(*, queues: str = ",".join(QUEUES)) -> None:
+    """Serve the queues of the service until told to stop: one process, one device.
+
+    Args:
+        queues: comma-separated.
+    """
+    from worker.celery import serve     # reads the settings, which no other command needs
+
+    serve(queues)
 
 
 @app.command(name="train")
@@ -181,3 +194,7 @@ def main(words: Sequence[str] | None = None) -> None:
     except ExpungeError as error:
         screen.print(f"[red]{error.title}[/]: {error.detail}\n{error.hint}")
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ from service.errors import Conflict, InvalidDataset
 from worker.auditing import AuditSets
 from worker.data import Rows, Split, load_tensors
 from worker.jobs.workshop import Workshop
+from worker.threads import suit
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,12 @@ def plan(workshop: Workshop, job: Job) -> Plan:
         model = models.of_job(tx, job)
         dataset = datasets.by_id(tx, model.dataset_id)
         splits, groups = _rows(tx, dataset)
+        spec = Spec.model_validate(model.spec)
+        suit(spec)
         return Plan(
             model=model,
             dataset=dataset,
-            spec=Spec.model_validate(model.spec),
+            spec=spec,
             policy=Policy.model_validate(model.policy),
             forget=deletion_requests.rows_of_job(tx, job.id),
             forgotten=deletion_requests.rows_forgotten(tx, model.id),

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from service.db.session import transaction
 from service.errors import Cancelled, LostLease
 
 BEATS_PER_LEASE = 3
+EVERY_S = 0.5       # often enough for a progress bar
 
 
 class Pulse:
@@ -50,27 +52,24 @@ class Pulse:
             raise Cancelled("The job was asked to stop")
 
     def _beat(self) -> None:
-        misses = 0
-        while not self._over.wait(self._interval(misses)):
+        alive = monotonic()
+        while not self._over.wait(min(EVERY_S, self._lease.total_seconds() / BEATS_PER_LEASE)):
             try:
-                with transaction(self._engine) as tx:
-                    asked = jobs.beat(tx, self._claim, lease=self._lease, progress=self._progress)
+                self._beat_once()
             except LostLease:
                 self._lost.set()
                 return
-            except OperationalError:        # the database is away: try until the lease must be over
-                misses += 1
-                if misses >= BEATS_PER_LEASE:
+            except OperationalError:        # the database is away: go on until the lease must be over
+                if monotonic() - alive > self._lease.total_seconds():
                     self._lost.set()
                     return
-                continue
-            misses = 0
-            if asked:
-                self._cancelled.set()
+            else:
+                alive = monotonic()
 
-    def _interval(self, misses: int) -> float:
-        """Often enough for a progress bar, and for three beats a lease."""
-        return min(1.0 if misses == 0 else self._lease.total_seconds(), self._lease.total_seconds() / BEATS_PER_LEASE)
+    def _beat_once(self) -> None:
+        with transaction(self._engine) as tx:
+            if jobs.beat(tx, self._claim, lease=self._lease, progress=self._progress):
+                self._cancelled.set()
 
 
 class Phase:
