@@ -11,6 +11,7 @@ from service.domain.values import Value
 
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 ExternalId = Annotated[Identifier, Field(pattern=r"^[^\x00]*$")]     # is stored, and PostgreSQL has no NUL
+Label = Annotated[int, Field(strict=True, ge=0, lt=100_000)]       # neither true nor "1" names a class
 
 
 class Samples(Value):
@@ -31,7 +32,7 @@ class Classes(Value):
     """All training rows of these labels."""
 
     kind: Literal["classes"] = "classes"
-    ids: Annotated[list[Annotated[int, Field(ge=0, lt=100_000)]], Field(min_length=1, max_length=1_000)]
+    ids: Annotated[list[Label], Field(min_length=1, max_length=1_000)]
 
 
 Target = Annotated[Samples | Subjects | Classes, Field(discriminator="kind")]
