@@ -6,6 +6,7 @@ from service.api import (
     catalogue,
     datasets,
     deletion_requests,
+    description,
     events,
     evidence,
     health,
@@ -32,7 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Expunge",
         summary="Unlearning as a service: forget, attack the result, certify it.",
         version="1",
-        responses={"4XX": {"model": problems.Problem, "description": "What is wrong, and what to do about it."}},
+        responses=description.REFUSALS,
     )
     app.state.context = Context(
         settings=settings,
@@ -45,4 +46,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(LimitBody, limit=settings.max_upload_mb << 20)
     for part in ROUTERS:
         app.include_router(part.router)
+    description.install(app)
     return app

@@ -119,7 +119,7 @@ _FORM = {
     "properties": {"model": {"type": "string"}, "weights": {"type": "string", "format": "binary"}},
 }
 _BODY = {"requestBody": {"required": True, "content": {
-    "application/json": {"schema": NewModel.model_json_schema()},
+    "application/json": {"schema": {"$ref": f"#/components/schemas/{NewModel.__name__}"}},
     "multipart/form-data": {"schema": _FORM},
 }}}
 
@@ -174,6 +174,9 @@ def _register(
     return ModelView.of(tx, model).model_copy(update={"job": JobView.of(job)})
 
 
+_WEIGHTS: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}}}
+
+
 @router.get("")
 def list_models(tx: Tx) -> ModelList:
     """All models, by name."""
@@ -193,7 +196,7 @@ def list_versions(name: Name, tx: Tx) -> list[VersionView]:
     return [VersionView.of(name, version) for version in models.versions(tx, model.id)]
 
 
-@router.get("/{name}/versions/{number}/weights", response_class=StreamingResponse)
+@router.get("/{name}/versions/{number}/weights", response_class=StreamingResponse, responses=_WEIGHTS)
 def download_weights(name: Name, number: Number, tx: Tx, ctx: Ctx) -> StreamingResponse:
     """The weights of one version, as safetensors."""
     version = models.version(tx, models.get(tx, name).id, number)
