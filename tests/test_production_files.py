@@ -199,7 +199,8 @@ def test_redis_takes_its_password_by_standard_input(short_path, monkeypatch):
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=short_path)
     with Redis(unix_socket_path=str(socket), password="hush", retry=patient) as known:
         answered = known.ping()
-    with Redis(unix_socket_path=str(socket), password="guess", retry=NEVER) as stranger, pytest.raises(AuthenticationError):
+    stranger = Redis(unix_socket_path=str(socket), password="guess", retry=NEVER)
+    with stranger, pytest.raises(AuthenticationError):
         stranger.ping()
     with Redis(unix_socket_path=str(socket), password="hush", retry=NEVER) as known:
         known.shutdown(nosave=True)
