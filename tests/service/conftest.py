@@ -102,6 +102,7 @@ def base_url(settings: Settings) -> Iterator[str]:
     app = create_app(settings)
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
     socket = server.config.bind_socket()
+    socket.listen()     # who connects before the server takes over waits in line
     thread = threading.Thread(target=server.run, args=([socket],))
     thread.start()
     yield f"http://127.0.0.1:{socket.getsockname()[1]}"
