@@ -122,7 +122,7 @@ def verify(
         bundle: the zip of GET /deletion-requests/{id}/bundle.
         key: the public key file, obtained from the operator by another way.
         checkpoint: one that you saw earlier; the ledger must have grown out of it.
-        consistency: the ledger's proof between that checkpoint and the bundle's, as GET /ledger/proofs/consistency says.
+        consistency: the proof between the two, as GET /ledger/proofs/consistency answers.
         weights: the model's weights, to be compared with the certificate.
     """
     from service.ledger import verify as verifier

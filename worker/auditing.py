@@ -200,6 +200,7 @@ def _utility(plan: AuditPlan, sides: list[Side]) -> Utility:
         _accuracy(forget),
         _accuracy(taught) if len(taught.y) else None,
         margin=plan.utility_margin,
+        retain_margin=plan.retain_margin,
         k=len(forget.logits) - 2,
     )
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from celery.signals import setup_logging, worker_process_init
 
 from service import log
-from service.queue import QUEUES, TASK, make_app
+from service.queue import TASK, make_app
 from service.settings import Settings
 
 settings = Settings()

@@ -26,7 +26,8 @@ from worker.bench.sources import HOSPITAL, load
 from worker.bench.tables import table
 from worker.bench.unlearn import bench, quick
 from worker.optimise import OnStep
-from worker.sources import Kind, asked_for, read
+from worker.sources import Kind, Source, asked_for, read
+from worker.threads import suit
 from worker.training import train
 from worker.unlearning import unlearn
 
@@ -46,7 +47,7 @@ def run(*, queues: str = ",".join(QUEUES)) -> None:
     Args:
         queues: comma-separated.
     """
-    from worker.celery import serve     # reads the settings, which no other command needs
+    from worker.celery import serve  # reads the settings, which no other command needs
 
     serve(queues)
 
@@ -61,7 +62,7 @@ def train_(data: ExistingFile, model: ExistingFile, out: Path, *, device: str = 
         out: safetensors file to write.
         device: torch device.
     """
-    source = read(data, model)
+    source = opened(data, model)
     with bar("training") as on_step:
         trained = train(source.spec, source.train, device=device, on_step=on_step)
     checkpoint.save(trained, out)
@@ -94,7 +95,7 @@ def unlearn_(
         seed: of the batches.
         device: torch device.
     """
-    source = read(data, model)
+    source = opened(data, model)
     split = source.split(asked_for(data, ids, kind))
     knows = checkpoint.load(source.spec, weights).to(device)
     rng = torch.Generator().manual_seed(seed)
@@ -128,7 +129,7 @@ def audit_(
         kind: what the ids are of.
         references: weights of models trained without the rows.
     """
-    source = read(data, model)
+    source = opened(data, model)
     split = source.split(asked_for(data, ids, kind))
     models = [checkpoint.load(source.spec, path) for path in (before, after, *references)]
     sets = AuditSets(forget=split.forget, holdout=source.holdout, retain=split.retain)
@@ -162,6 +163,7 @@ def bench_unlearn(
         json_: print JSON.
     """
     source = load(data, min(rows, 1500) if quick_ else rows, torch.Generator().manual_seed(0))
+    suit(source.spec)
     if quick_:
         source, seeds = quick(source), 1
     with screen.status("") as status:
@@ -176,6 +178,13 @@ def show(found: dict[str, object], *, as_json: bool) -> None:
     else:
         rows = found["rows"]
         Console().print(table(str(found["dataset"]), rows if isinstance(rows, list) else []))
+
+
+def opened(data: Path, model: Path) -> Source:
+    """A model's description and rows, and as many CPU threads as they are worth."""
+    source = read(data, model)
+    suit(source.spec)
+    return source
 
 
 @contextmanager

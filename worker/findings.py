@@ -119,11 +119,12 @@ class Utility(Value):
     """Did the model stay useful? Holdout rows of classes that are still taught."""
 
     baseline: Literal["reference", "before"]
-    margin: Number
+    margin: Number                  # of the holdout
+    retain_margin: Number
     retain: Accuracy
     forget: Accuracy
     holdout: Accuracy | None
-    guard: Literal["pass", "fail"]  # no accuracy (retain, holdout) fell by more than the margin
+    guard: Literal["pass", "fail"]  # no accuracy (retain, holdout) fell by more than its margin
     within_margin: bool             # and neither do the lower ends of the 90 % intervals
 
 

@@ -92,7 +92,8 @@ def plan(report: AuditReport) -> Table:
     p = report.plan
     rows = (
         ("Margin for the AUC", f"±{p.margin:g}"),
-        ("Margin for accuracy", f"{p.utility_margin:g}"),
+        ("Margin for accuracy on held-out rows", f"{p.utility_margin:g}"),
+        ("Margin for accuracy on retained rows", f"{p.retain_margin:g}"),
         ("Level of the alarm", f"{p.alpha:g}"),
         ("Planned power", f"{p.power:g}"),
         ("Bootstrap draws, permutations", f"{p.bootstrap:,}, {p.permutations:,}"),

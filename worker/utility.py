@@ -12,17 +12,20 @@ from worker.statistics import Interval, cluster_interval
 Models = tuple[Array, Array, Sequence[Array]]       # correct rows, (n,) each: before, after, references
 
 
-def utility(retain: Accuracy, forget: Accuracy, holdout: Accuracy | None, *, margin: float, k: int) -> Utility:
+def utility(
+    retain: Accuracy, forget: Accuracy, holdout: Accuracy | None, *, margin: float, retain_margin: float, k: int
+) -> Utility:
     """The guard looks at the estimates, the margin at the intervals; only a drop counts against the model."""
-    watched = [each for each in (retain, holdout) if each is not None]
+    watched = [(retain, retain_margin)] + ([] if holdout is None else [(holdout, margin)])
     return Utility(
         baseline="reference" if k else "before",
         margin=margin,
+        retain_margin=retain_margin,
         retain=retain,
         forget=forget,
         holdout=holdout,
-        guard="pass" if all(each.gap >= -margin for each in watched) else "fail",
-        within_margin=holdout is not None and all(each.gap_ci90[0] > -margin for each in watched),
+        guard="pass" if all(each.gap >= -allowed for each, allowed in watched) else "fail",
+        within_margin=holdout is not None and all(each.gap_ci90[0] > -allowed for each, allowed in watched),
     )
 
 

@@ -74,9 +74,9 @@ def _leak(case: Case) -> str:
 def _equivalent(case: Case) -> str:
     return (
         f"We did not find evidence of a leak. For {_signals(case)} the attack's AUC on the new model differs from "
-        f"that of {case.reference} by less than the margin of {case.plan.margin:g} ({_widest(case)}), and accuracy on "
-        f"retained and held-out rows fell by less than {case.plan.utility_margin:g}; both margins were chosen before "
-        f"scoring. {_sensitivity(case)}"
+        f"that of {case.reference} by less than the margin of {case.plan.margin:g} ({_widest(case)}), and accuracy "
+        f"fell by less than {case.plan.utility_margin:g} on held-out and {case.plan.retain_margin:g} on retained rows; "
+        f"all margins were chosen before scoring. {_sensitivity(case)}"
     )
 
 
@@ -95,7 +95,8 @@ def _utility(case: Case) -> str:
     return (
         f"We did not find evidence of a leak, and the attack's AUC lies within {case.plan.margin:g} of that of "
         f"{case.reference}. But it is not shown that the model stayed useful: accuracy changed by "
-        f"{' and '.join(gaps)}, and a drop of {case.plan.utility_margin:g} was allowed. "
+        f"{' and '.join(gaps)}, where drops of {case.plan.retain_margin:g} and {case.plan.utility_margin:g} were "
+        "allowed. "
         "A model that knows nothing leaks nothing."
     )
 

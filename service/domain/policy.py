@@ -16,6 +16,7 @@ class AuditPlan(Value):
     signals: Annotated[tuple[Signal, ...], Field(min_length=1)] = ("loss", "confidence", "entropy", "modified_entropy")
     margin: OpenShare = 0.05            # |AUC after − AUC reference| that counts as the same
     utility_margin: OpenShare = 0.015   # drop of holdout accuracy below the reference (or the model before)
+    retain_margin: OpenShare = 0.05     # the same on the rows in training, where accuracy is partly memory
     alpha: OpenShare = 0.001            # level of the automatic alarm
     power: OpenShare = 0.8
     permutations: Annotated[int, Field(ge=99, le=999_999)] = 1_999

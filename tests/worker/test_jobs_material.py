@@ -1,0 +1,65 @@
+"""Which rows a job trains on, forgets, and is audited with: brute force over a few rows is the judge."""
+
+from typing import Any
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.db.tables import HOLDOUT, TRAIN, VALIDATION
+from service.domain.policy import Policy
+from worker.data import Rows
+from worker.jobs.material import Plan, _cut
+
+row = st.tuples(st.sampled_from([TRAIN, VALIDATION, HOLDOUT]), st.integers(0, 5))      # split, person
+N = 12
+
+
+def plan(rows: list[tuple[int, int]], forget: set[int], forgotten: set[int]) -> Plan:
+    unused: Any = None
+    return Plan(
+        model=unused, dataset=unused, spec=unused, policy=Policy(), forget=sorted(forget), forgotten=forgotten,
+        splits=[split for split, _ in rows], groups=[person for _, person in rows],
+    )
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[list[tuple[int, int]], set[int], set[int]]:
+    rows = draw(st.lists(row, min_size=N, max_size=N))
+    train = [number for number, (split, _) in enumerate(rows) if split == TRAIN]
+    some = st.sets(st.sampled_from(train)) if train else st.just(set[int]())
+    return rows, draw(some), draw(some)
+
+
+def numbers(part: Rows) -> set[int]:
+    """The numbers of the rows, which are written into their only feature."""
+    return {int(x) for x in part.x[:, 0]}
+
+
+@given(world=worlds())
+def test_every_row_is_where_its_split_and_its_person_put_it(
+    world: tuple[list[tuple[int, int]], set[int], set[int]]
+) -> None:
+    rows, forget, forgotten = world
+    everything = Rows(torch.arange(N).float()[:, None], torch.zeros(N, dtype=torch.long))
+
+    cut = _cut(everything, plan(rows, forget, forgotten))
+
+    gone = {rows[number][1] for number in forget | forgotten}
+    of_others = {n for n, (_, person) in enumerate(rows) if person not in gone}
+    in_split = {split: {n for n, each in enumerate(rows) if each[0] == split} for split in (TRAIN, VALIDATION, HOLDOUT)}
+    assert numbers(cut.forget) == forget
+    assert numbers(cut.retain) == in_split[TRAIN] - forget - forgotten
+    assert numbers(cut.validation) == in_split[VALIDATION] & of_others
+    assert numbers(cut.holdout) == in_split[HOLDOUT] & of_others
+
+
+@given(world=worlds())
+def test_what_was_forgotten_is_never_learned_again(world: tuple[list[tuple[int, int]], set[int], set[int]]) -> None:
+    rows, forget, forgotten = world
+    everything = Rows(torch.arange(N).float()[:, None], torch.zeros(N, dtype=torch.long))
+
+    cut = _cut(everything, plan(rows, forget, forgotten))
+
+    assert not numbers(cut.retain) & (forget | forgotten)
+    assert not numbers(cut.audit_sets.holdout) & numbers(cut.split.retain)
