@@ -184,7 +184,7 @@ def test_the_bucket_is_made_once(monkeypatch):
     client.close()
     server.stop()
 
-    assert names == ["expunge"]
+    assert names.count("expunge") == 1      # other tests in this process have buckets of their own
 
 
 def test_redis_takes_its_password_by_standard_input(short_path, monkeypatch):
