@@ -1,0 +1,149 @@
+"""The loop between database, broker and ledger, with a real Redis that may also be away."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from service import scheduler
+from service.db import jobs
+from service.db.session import transaction
+from service.embedded import redis
+from service.queue import TASK, make_app
+from service.settings import Settings
+from tests.service.conftest import Trained
+from tests.service.world import ask, person
+
+
+@pytest.fixture
+def start(trained: Trained, tmp_path: Path) -> str:
+    return trained.copied_to(tmp_path)
+
+
+@contextmanager
+def scheduling(settings: Settings) -> Iterator[None]:
+    """A scheduler at work until the block ends."""
+    stop = threading.Event()
+    thread = threading.Thread(target=scheduler.run, args=(settings,), kwargs={"stop": stop, "every_s": 0.5})
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def with_broker(settings: Settings) -> Iterator[Settings]:
+    with redis(settings.home / "redis") as url:
+        yield settings.model_copy(update={"broker_url": SecretStr(url)})
+
+
+def received(settings: Settings, queue: str, within_s: float = 20) -> Any:
+    """The next message, as the worker's library gets it."""
+    with make_app(settings).connection_for_read() as connection, connection.SimpleQueue(queue) as messages:
+        message = messages.get(timeout=within_s)
+        message.ack()
+        return message
+
+
+def test_a_request_reaches_the_broker_as_the_id_of_its_job_and_nothing_else(
+    api: TestClient, settings: Settings
+) -> None:
+    with with_broker(settings) as settings, scheduling(settings):
+        request = ask(api, "subjects", [person(1)], external_id="case-1").json()
+
+        message = received(settings, "unlearn")
+
+    assert message.headers["task"] == TASK
+    assert message.payload[:2] == [[request["job_id"]], {}]
+    assert "case-1" not in str(message.body)
+    assert "person" not in str(message.body)
+
+
+def test_a_broker_that_is_away_delays_a_message_and_loses_none(api: TestClient, settings: Settings, sql: Any) -> None:
+    gone = settings.model_copy(update={"broker_url": SecretStr("redis://127.0.0.1:1")})
+    request = ask(api, "subjects", [person(1)]).json()
+
+    with pytest.raises(scheduler.BrokerError):
+        scheduler.relay(api.app.state.context.engine, lambda m: scheduler.publish(make_app(gone), m))
+    unsent = sql("SELECT count(*) FROM outbox WHERE sent_at IS NULL")
+    with with_broker(settings) as here, scheduling(here):
+        message = received(here, "unlearn")
+
+    assert unsent == [(1,)]
+    assert message.payload[0] == [request["job_id"]]
+
+
+def test_a_certificate_gets_its_place_in_the_ledger(
+    api: TestClient, settings: Settings, work: Callable[[], Any], engine: Engine
+) -> None:
+    request = ask(api, "subjects", [person(1)]).json()
+    work()
+    before = api.get("/ledger/checkpoint").status_code
+
+    with with_broker(settings) as settings, scheduling(settings), listening(settings) as wait:
+        wait(lambda: api.get("/ledger/checkpoint").status_code == 200)
+
+    envelope = api.get(f"/deletion-requests/{request['id']}/certificate").content
+    assert before == 409
+    assert api.get("/ledger/entries/0").content == envelope
+    assert api.get(f"/deletion-requests/{request['id']}/bundle").headers["content-type"] == "application/zip"
+    assert api.get("/ledger/proofs/inclusion?index=0&size=1").json() == {"hashes": []}
+
+
+@contextmanager
+def listening(settings: Settings) -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """Waits for a condition on a connection of its own, woken by the outbox's notifications."""
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value().replace("+psycopg", "", 1)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"LISTEN {jobs.WAKE}".encode())
+
+        def wait(condition: Callable[[], bool]) -> None:
+            for _ in range(400):
+                if condition():
+                    return
+                list(connection.notifies(timeout=0.05, stop_after=1))
+            raise AssertionError("the condition never came true")
+
+        yield wait
+
+
+def test_a_scheduler_without_a_database_does_not_start(settings: Settings) -> None:
+    with pytest.raises(ValueError, match="EXPUNGE_DATABASE_URL"):
+        scheduler.run(settings.model_copy(update={"database_url": None}), stop=threading.Event())
+
+
+def test_two_schedulers_send_a_message_once(api: TestClient, settings: Settings, sql: Any) -> None:
+    with with_broker(settings) as settings:
+        with scheduling(settings), scheduling(settings), listening(settings) as wait:
+            ask(api, "subjects", [person(1)])
+            wait(lambda: sql("SELECT count(*) FROM outbox WHERE sent_at IS NULL") == [(0,)])
+
+        with make_app(settings).connection_for_read() as connection, connection.SimpleQueue("unlearn") as messages:
+            assert messages.qsize() == 1
+
+
+def test_a_lost_job_is_queued_again_by_the_loop(
+    api: TestClient, settings: Settings, engine: Engine, sql: Any
+) -> None:
+    request = ask(api, "subjects", [person(1)]).json()
+    with transaction(engine) as tx:
+        jobs.claim(tx, request["job_id"], lease=scheduler.SILENT_FOR)
+    sql("DELETE FROM outbox")
+    sql("UPDATE job SET lease_until = clock_timestamp() - interval '1 second' WHERE status = 'running'")
+
+    with with_broker(settings) as settings, scheduling(settings):
+        message = received(settings, "unlearn")
+
+    assert message.payload[0] == [request["job_id"]]
+    assert api.get(f"/jobs/{request['job_id']}").json()["status"] == "queued"
