@@ -35,12 +35,12 @@ async def follow(
     seen, shown = int(last or 0), None
     while True:
         news, progress, over = await run_in_threadpool(_look, ctx, request_id, seen)
-        for event in news:
-            seen = int(event.id or seen)
-            yield event
         if progress is not None and progress != shown:
             shown = progress
             yield ServerSentEvent(event="progress", data=progress)
+        for event in news:      # last, so that nothing follows the end
+            seen = int(event.id or seen)
+            yield event
         if over:
             return
         await asyncio.sleep(EVERY_S)
