@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,19 @@ def start() -> str:
     return "expunge"
 
 
-@pytest.fixture
-def database_url(postgres_url: str, start: str) -> Iterator[str]:
+@contextmanager
+def cloned(postgres_url: str, start: str) -> Iterator[str]:
+    """A database of its own, gone when the block ends."""
     name = f"test_{uuid4().hex}"
     administrate(postgres_url, f"CREATE DATABASE {name} TEMPLATE {start}")
     yield postgres_url.replace("/expunge?", f"/{name}?")
     administrate(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(postgres_url: str, start: str) -> Iterator[str]:
+    with cloned(postgres_url, start) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import json
 import pickle  # noqa: TID251  to make what has to be refused
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import SecretStr
 from safetensors.numpy import save
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from service.api.app import create_app
 from service.domain.architectures import tensors
 from service.domain.recipes import Mlp, Spec, Vector
-from tests.service.conftest import Trained
+from service.settings import Settings
+from tests.service.conftest import Trained, cloned
 from tests.service.world import MODEL, ask, files, person, stored
 from tests.tiny import CLASSES, FEATURES, SCHEMA, tiny_rows
 
@@ -30,9 +33,26 @@ KEYS = {"type", "title", "status", "detail", "hint", "errors"}
 SPEC = Spec(family=Mlp(hidden=(32,)), input=Vector(features=FEATURES), classes=CLASSES)
 
 
-@pytest.fixture
-def start(trained: Trained, tmp_path: Path) -> str:
-    return trained.copied_to(tmp_path)
+@dataclass(frozen=True)
+class Service:
+    """One for all cases: that none of them changes anything is what each of them shows."""
+
+    api: TestClient
+    engine: Engine
+    store: Path
+
+
+@pytest.fixture(scope="module")
+def service(
+    postgres_url: str, trained: Trained, keys_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    home = tmp_path_factory.mktemp("bad")
+    with cloned(postgres_url, trained.copied_to(home)) as url:
+        app = create_app(Settings(home=home, database_url=SecretStr(url), keys=keys_dir))
+        with TestClient(app, raise_server_exceptions=False) as api:
+            assert api.post("/models", json=MODEL | {"name": "untrained"}).status_code == 202
+            yield Service(api, app.state.context.engine, home / "store")
+        app.state.context.engine.dispose()
 
 
 def rows(change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> bytes:
@@ -232,13 +252,11 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_bad_input_is_named_by_place_and_changes_nothing(
-    api: TestClient, engine: Engine, tmp_path: Path, case: Case, capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+    service: Service, case: Case, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert api.post("/models", json=MODEL | {"name": "untrained"}).status_code == 202
-    before = stored(engine), files(tmp_path / "store")
+    before = stored(service.engine), files(service.store)
 
-    answer = case.send(api)
+    answer = case.send(service.api)
 
     problem = answer.json()
     logged = "".join(capfd.readouterr()) + caplog.text
@@ -251,4 +269,4 @@ def test_bad_input_is_named_by_place_and_changes_nothing(
     assert case.says in " ".join([problem["detail"], *(error["detail"] for error in problem["errors"])])
     assert not PERSONAL.search(answer.text + logged)
     assert "8222157" not in answer.text + logged
-    assert (stored(engine), files(tmp_path / "store")) == before
+    assert (stored(service.engine), files(service.store)) == before

@@ -47,14 +47,12 @@ def test_requests_are_listed_newest_first(api: TestClient, many: list[dict[str, 
     assert listed["next_page_token"] == ""
 
 
-@pytest.mark.parametrize("size", [1, 4, 5, 24, 25, 26])
-def test_pages_hold_each_request_once_whatever_their_size(
-    api: TestClient, many: list[dict[str, Any]], size: int
-) -> None:
-    found = pages(api, size)
+def test_pages_hold_each_request_once_whatever_their_size(api: TestClient, many: list[dict[str, Any]]) -> None:
+    found = {size: pages(api, size) for size in (1, 4, 5, 24, 25, 26)}
 
-    assert [name for page in found for name in page] == [request["external_id"] for request in many]
-    assert [len(page) for page in found] == [size] * (N // size) + ([N % size] if N % size else [])
+    for size, cut in found.items():
+        assert [name for page in cut for name in page] == [request["external_id"] for request in many]
+        assert [len(page) for page in cut] == [size] * (N // size) + ([N % size] if N % size else [])
 
 
 def test_a_filter_by_state_pages_only_what_is_in_that_state(api: TestClient, many: list[dict[str, Any]]) -> None:
