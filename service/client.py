@@ -60,6 +60,10 @@ class Client:
     def model(self, name: str) -> Json:
         return self._json("GET", f"/models/{name}")
 
+    def set_policy(self, name: str, policy: Mapping[str, Any]) -> Json:
+        """Replace a model's policy; a job that has started keeps the one it started with."""
+        return self._json("PUT", f"/models/{name}/policy", json=dict(policy))
+
     def versions(self, name: str) -> list[Json]:
         return _checked(self._http.get(f"/models/{name}/versions")).json()
 
