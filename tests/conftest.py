@@ -81,7 +81,7 @@ def api(settings: Settings) -> Iterator[TestClient]:
 @pytest.fixture
 def work(settings: Settings, engine: Engine) -> Iterator[Callable[[], list[UUID]]]:
     """Plays broker and worker in this process: takes every message of the outbox and does its job."""
-    from worker.jobs import Workshop, run     # torch, which half of the tests can do without
+    from worker.jobs import Workshop, run  # torch, which half of the tests can do without
 
     workshop = Workshop.of(settings)
 
