@@ -118,7 +118,7 @@ def _forget(story: Story, client: Client) -> None:
 
     def on_event(kind: str) -> None:
         if kind == "unlearning" and not second:
-            client.set_policy("readmission", {})        # the default: no retrained models, which one patient cannot fill
+            client.set_policy("readmission", {})        # the default: one patient's audit needs no retrained models
             second.append(client.forget("readmission", {"kind": "subjects", "ids": [one]}, external_id="demo-one"))
 
     _follow(story, client, first["id"], f"forgetting {len(many)} patients", on_event)

@@ -13,16 +13,18 @@ from service.api import (
     jobs,
     ledger,
     models,
+    problem_list,
     problems,
 )
 from service.api.deps import Context
+from service.api.request_id import RequestId
 from service.api.uploads import LimitBody
 from service.db.session import connect
 from service.ledger import keys
 from service.settings import Settings
 from service.storage import open_store
 
-ROUTERS = (datasets, models, deletion_requests, events, evidence, jobs, catalogue, ledger, health)
+ROUTERS = (datasets, models, deletion_requests, events, evidence, jobs, catalogue, ledger, health, problem_list)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -44,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     problems.install(app)
     app.add_middleware(LimitBody, limit=settings.max_upload_mb << 20)
+    app.add_middleware(RequestId)
     for part in ROUTERS:
         app.include_router(part.router)
     description.install(app)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from service.api import request_id
 from service.errors import BadInput, ExpungeError, Fault, Unavailable
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ class Problem(BaseModel):
     status: int
     detail: str
     hint: str
+    instance: str
     errors: list[FaultView]
 
 
@@ -41,6 +43,7 @@ def reply(error: ExpungeError, *, headers: Mapping[str, str] | None = None) -> J
         status=error.status,
         detail=error.detail,
         hint=error.hint,
+        instance=f"urn:uuid:{request_id.current()}",
         errors=[FaultView(pointer=f.pointer, detail=f.detail) for f in error.faults],
     )
     return JSONResponse(problem.model_dump(), error.status, dict(headers or {}), media_type=MEDIA_TYPE)
