@@ -4,12 +4,21 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from service.db.tables.ledger import LEDGER_GUARDS_SQL
-
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+# Whoever owns the tables can still drop the triggers: they are guard rails, and the proof is a checkpoint kept elsewhere.
+APPEND_ONLY = ("certificate", "ledger_leaf", "ledger_node", "ledger_checkpoint")
+NAME = "refuse_change"
+REFUSE = f"""
+CREATE FUNCTION {NAME}() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING MESSAGE = TG_TABLE_NAME || ' is append-only', ERRCODE = 'restrict_violation';
+END
+$$
+"""
 
 
 def upgrade() -> None:
@@ -273,13 +282,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("idx", name=op.f("pk_ledger_leaf")),
         sa.UniqueConstraint("certificate_id", name=op.f("uq_ledger_leaf_certificate_id")),
     )
-    for statement in LEDGER_GUARDS_SQL.upgrade:
-        op.execute(statement)
+    op.execute(REFUSE)
+    for table in APPEND_ONLY:
+        # ALWAYS: an ordinary trigger sleeps while session_replication_role is replica.
+        op.execute(f"CREATE TRIGGER no_change BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {NAME}()")
+        op.execute(f"CREATE TRIGGER no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION {NAME}()")
+        op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER no_change")
+        op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER no_truncate")
 
 
 def downgrade() -> None:
-    for statement in LEDGER_GUARDS_SQL.downgrade:
-        op.execute(statement)
+    for table in APPEND_ONLY:
+        op.execute(f"DROP TRIGGER no_change ON {table}")
+        op.execute(f"DROP TRIGGER no_truncate ON {table}")
+    op.execute(f"DROP FUNCTION {NAME}()")
     op.drop_table("ledger_leaf")
     op.drop_table("ledger_inbox")
     op.drop_index(op.f("ix_request_event_request_id_id"), table_name="request_event")

@@ -1,6 +1,5 @@
 """Certificates and the ledger: an inbox for issuers, and the append-only tree that one sequencer writes."""
 
-from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, LargeBinary, SmallInteger, Text
@@ -73,43 +72,3 @@ class LedgerCheckpoint(Base):
     root: Mapped[bytes]
     note: Mapped[str] = mapped_column(Text)
     published_at: Mapped[CreatedAt]
-
-
-class Guards(NamedTuple):
-    """Statements for a migration, in order."""
-
-    upgrade: tuple[str, ...]
-    downgrade: tuple[str, ...]
-
-
-APPEND_ONLY = ("certificate", "ledger_leaf", "ledger_node", "ledger_checkpoint")
-
-_REFUSE = """
-CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION USING MESSAGE = TG_TABLE_NAME || ' is append-only', ERRCODE = 'restrict_violation';
-END
-$$
-"""
-
-
-def _guard(table: str) -> tuple[str, ...]:
-    # ALWAYS: an ordinary trigger sleeps while session_replication_role is replica.
-    return (
-        f"CREATE TRIGGER no_change BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_change()",
-        f"CREATE TRIGGER no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
-        f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER no_change",
-        f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER no_truncate",
-    )
-
-
-def _unguard(table: str) -> tuple[str, ...]:
-    return (f"DROP TRIGGER no_change ON {table}", f"DROP TRIGGER no_truncate ON {table}")
-
-
-# The migration runs these after the tables exist. Whoever owns the tables can still drop the triggers: they are guard
-# rails, and the proof is a checkpoint kept elsewhere.
-LEDGER_GUARDS_SQL = Guards(
-    upgrade=(_REFUSE, *(line for table in APPEND_ONLY for line in _guard(table))),
-    downgrade=(*(line for table in APPEND_ONLY for line in _unguard(table)), "DROP FUNCTION refuse_change()"),
-)
