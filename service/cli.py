@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from service.errors import Conflict, ExpungeError
+from service.processes import end_with_owner
 from service.settings import Settings
 
 app = App(name="expunge", help="Unlearning as a service: forget, attack the result, certify it.")
@@ -54,8 +55,11 @@ def demo(*, json: bool = False, keep: bool = False) -> None:
         sys.exit(130)
 
 
+Owned = Annotated[bool, Parameter(show=False, negative=())]
+
+
 @app.command
-def api(*, fd: Annotated[int | None, Parameter(show=False)] = None) -> None:
+def api(*, fd: Annotated[int | None, Parameter(show=False)] = None, owned: Owned = False) -> None:
     """Serve the HTTP interface."""
     import uvicorn  # only this process needs it
 
@@ -64,19 +68,23 @@ def api(*, fd: Annotated[int | None, Parameter(show=False)] = None) -> None:
 
     settings = Settings()
     log.set_up(settings.log_level)
+    if owned:
+        end_with_owner()
     uvicorn.run(
         create_app(settings), fd=fd, host=settings.host, port=settings.port,
-        log_level=settings.log_level.lower(), access_log=False,
+        log_level=settings.log_level.lower(), access_log=False, timeout_graceful_shutdown=5,
     )
 
 
 @app.command
-def scheduler() -> None:
+def scheduler(*, owned: Owned = False) -> None:
     """Relay the outbox, reap lost jobs, sequence the ledger."""
     from service import log, scheduler
 
     settings = Settings()
     log.set_up(settings.log_level)
+    if owned:
+        end_with_owner()
     scheduler.run(settings, stop=_on_signal())
 
 

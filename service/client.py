@@ -49,6 +49,9 @@ class Client:
         with file.open("rb") as stream:
             return self._json("POST", "/datasets", data=form, files={"file": (file.name, stream)})
 
+    def dataset(self, name: str) -> Json:
+        return self._json("GET", f"/datasets/{name}")
+
     def add_model(self, model: Mapping[str, Any], *, weights: Path | None = None) -> Json:
         """Register a model; without weights the answer's `job` trains version 1."""
         if weights is None:

@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 
 from service.errors import ExpungeError
+from service.processes import end_with_owner
 from service.queue import QUEUES
 
 app = App(name="expunge-worker", help="Train, unlearn, audit and measure on local files; or serve the queues.")
@@ -18,7 +20,9 @@ benches.command("worker.commands:bench_unlearn", name="unlearn")
 
 
 @app.command
-def run(*, queues: str = ",".join(QUEUES)) -> None:
+def run(
+    *, queues: str = ",".join(QUEUES), owned: Annotated[bool, Parameter(show=False, negative=())] = False
+) -> None:
     """Serve the queues of the service until told to stop: one process, one device.
 
     Args:
@@ -26,6 +30,8 @@ def run(*, queues: str = ",".join(QUEUES)) -> None:
     """
     from worker.celery import serve  # reads the settings, which no other command needs
 
+    if owned:
+        end_with_owner()
     serve(queues)
 
 

@@ -29,7 +29,7 @@ from tests.tiny import CLASSES, FEATURES, SCHEMA, tiny_rows
 
 PERSONAL = re.compile(r"(person|row)-(train|validation|holdout)|nobody-8222157")
 NOBODY = "nobody-8222157"
-KEYS = {"type", "title", "status", "detail", "hint", "errors"}
+KEYS = {"type", "title", "status", "detail", "hint", "instance", "errors"}
 SPEC = Spec(family=Mlp(hidden=(32,)), input=Vector(features=FEATURES), classes=CLASSES)
 
 
