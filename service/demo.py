@@ -20,6 +20,7 @@ from rich.table import Table
 from service.client import Client, ProblemError
 from service.ledger import keys
 from service.ledger.bundle import verifier
+from service.ledger.untrusted import pack
 from service.settings import Settings
 from service.stack import Stack, stack
 
@@ -231,19 +232,19 @@ def _bundle(client: Client, request_id: str) -> bytes:
 def _verify(story: Story) -> None:
     """By another process that cannot see this project, in a folder of bundle, public key and verifier."""
     story.verified = all(_stranger(story, bundle.read_bytes()).returncode == 0 for bundle in story.bundles)
-    sound = bytearray(story.bundles[0].read_bytes())
-    sound[_inside(story.bundles[0])] ^= 1
-    broken = _stranger(story, bytes(sound))
+    broken = _stranger(story, _tampered(story.bundles[0]))
     story.tamper_detected = broken.returncode != 0
     story.say(f"[bold]5[/] Verified offline by another process: {'yes' if story.verified else 'NO'}.")
     story.say(f"  One byte flipped: {'detected' if story.tamper_detected else 'NOT DETECTED'} – {_failure(broken)}")
 
 
-def _inside(bundle: Path) -> int:
-    """A byte in the middle of the envelope's content, past the zip's own header."""
+def _tampered(bundle: Path) -> bytes:
+    """One byte of the certificate's content is another, and the archive is packed anew, as a forger would."""
     with zipfile.ZipFile(bundle) as archive:
-        member = archive.getinfo("envelope.json")
-    return member.header_offset + 30 + len(member.filename) + member.compress_size // 2
+        members = {name: archive.read(name) for name in archive.namelist()}
+    content = bytearray(members["envelope.json"])
+    content[len(content) // 2] = ord("A") if content[len(content) // 2] != ord("A") else ord("B")
+    return pack(members | {"envelope.json": bytes(content)})
 
 
 def _stranger(story: Story, bundle: bytes) -> "subprocess.CompletedProcess[str]":
