@@ -96,7 +96,7 @@ def test_code_in_the_readme_can_be_parsed():
 
 
 def test_the_map_of_the_house_shows_what_exists():
-    lines = re.findall(r"^( *)(\S+)", blocks("text")[0], re.MULTILINE)
+    lines = re.findall(r"^( *)(\S+)", blocks("text")[-1], re.MULTILINE)
     room = ""
     for indent, name in lines:
         room = room if indent else name

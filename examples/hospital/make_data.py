@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 SEED = 130
-ROWS = {"train": 10_000, "validation": 5_000, "holdout": 8_000}     # at least; the last patient is taken whole
+ROWS = {"train": 10_000, "validation": 5_000, "holdout": 20_000}     # at least; the last patient is taken whole
 UNITS = {
     "time_in_hospital": 14,
     "num_lab_procedures": 100,
