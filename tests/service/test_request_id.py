@@ -1,13 +1,23 @@
 """A request can be found again: by its answer's header, by its problem, in the logs."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
+import structlog
 from starlette.testclient import TestClient
 
 from service import log
 from service.db import models
 from service.errors import ExpungeError, JobError
+
+
+@pytest.fixture
+def logged() -> Iterator[None]:
+    """The logs as a process writes them; other tests have theirs as before."""
+    log.set_up("INFO")
+    yield
+    structlog.reset_defaults()
 
 
 def test_a_problem_names_the_request_that_the_header_names(api: TestClient) -> None:
@@ -24,16 +34,15 @@ def test_an_id_that_a_client_sends_is_not_taken_over(api: TestClient) -> None:
 
 
 def test_an_unforeseen_error_is_logged_under_the_id_that_its_problem_shows(
-    api: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    api: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logged: None
 ) -> None:
-    log.set_up("INFO")
     monkeypatch.delattr(models, "listing")
 
     problem = api.get("/models").json()
 
-    logged = json.loads(capsys.readouterr().err.splitlines()[-1])
+    line = json.loads(capsys.readouterr().err.splitlines()[-1])
     assert problem["status"] == 500
-    assert problem["instance"] == f"urn:uuid:{logged['request_id']}"
+    assert problem["instance"] == f"urn:uuid:{line['request_id']}"
     assert "listing" not in json.dumps(problem)
 
 
