@@ -1,7 +1,7 @@
 """A request can be found again: by its answer's header, by its problem, in the logs."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import structlog
@@ -13,10 +13,9 @@ from service.errors import ExpungeError, JobError
 
 
 @pytest.fixture
-def logged() -> Iterator[None]:
-    """The logs as a process writes them; other tests have theirs as before."""
-    log.set_up("INFO")
-    yield
+def logged() -> Iterator[Callable[[], None]]:
+    """The logs as a process writes them; called inside a test, where pytest's capture has begun."""
+    yield lambda: log.set_up("INFO")
     structlog.reset_defaults()
 
 
@@ -34,8 +33,9 @@ def test_an_id_that_a_client_sends_is_not_taken_over(api: TestClient) -> None:
 
 
 def test_an_unforeseen_error_is_logged_under_the_id_that_its_problem_shows(
-    api: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logged: None
+    api: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], logged: Callable[[], None],
 ) -> None:
+    logged()
     monkeypatch.delattr(models, "listing")
 
     problem = api.get("/models").json()
