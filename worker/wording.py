@@ -141,7 +141,7 @@ def reference_name(references: References) -> str:
     """What the new model is compared with, to be put into a sentence."""
     if not references.k:
         return "an ideal model (taken to be 0.5)"
-    return "one retrained model" if references.k == 1 else f"{references.k} retrained models, on average"
+    return "one retrained model" if references.k == 1 else f"an average retrained model (of {references.k})"
 
 
 def _widest(case: Case) -> str:
