@@ -48,7 +48,8 @@ def demo(*, json: bool = False, keep: bool = False) -> None:
     """
     from service.demo import run
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)       # as Ctrl-C: everything that was started is ended
+    for number in (signal.SIGINT, signal.SIGTERM):      # everything that was started is ended
+        signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(run(as_json=json, keep=keep))
     except KeyboardInterrupt:

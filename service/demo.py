@@ -57,12 +57,13 @@ def run(*, as_json: bool, keep: bool) -> int:
     story = Story(Console(stderr=as_json), home / "evidence")
     story.folder.mkdir()
     settings = Settings(home=home, port=0, lease_s=30, database_url=None, broker_url=None, store_url=None)
-    with stack(settings) as running, Client(running.url) as client:
-        story.say(f"[bold]1[/] The service runs at {running.url}: PostgreSQL, Redis, API, scheduler, one worker.")
-        _tell(story, running, client)
-        if keep:
-            _stay(story, running)
-    if not keep:
+    try:
+        with stack(settings) as running, Client(running.url) as client:
+            story.say(f"[bold]1[/] The service runs at {running.url}: PostgreSQL, Redis, API, scheduler, one worker.")
+            _tell(story, running, client)
+            if keep:
+                _stay(story, running)
+    finally:
         _clean(home)
     if as_json:
         print(json.dumps(_numbers(story)))
@@ -169,8 +170,9 @@ def _stay(story: Story, running: Stack) -> None:
 
 
 def _clean(home: Path) -> None:
-    """Only the evidence stays."""
-    for folder in ("postgres", "redis", "store", "keys"):
+    """Only the evidence and the logs stay, and nothing of a demo that was broken off."""
+    evidence = any((home / "evidence").iterdir())
+    for folder in ("postgres", "redis", "store", "keys") if evidence else (".",):
         shutil.rmtree(home / folder, ignore_errors=True)
 
 

@@ -1,7 +1,7 @@
 """The loop that moves what is due: outbox → broker, lost jobs → queue, inbox → ledger. Any number may run."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import psycopg
@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError as DatabaseError
 
 from service.db import endings, jobs, outbox
 from service.db.session import connect, transaction
+from service.errors import LedgerBroken
 from service.ledger import keys
 from service.ledger.sequencer import sequence
 from service.queue import make_app, publish
@@ -41,25 +42,38 @@ def run(settings: Settings, *, stop: threading.Event, every_s: float = 1.0) -> N
     url = settings.database_url.get_secret_value()
     engine, app, signers = connect(url, pool_size=2), make_app(settings), keys.load(settings.keys_dir)
 
-    def tick() -> None:
-        reap(engine)
-        relay(engine, lambda message: publish(app, message))
+    def order() -> None:
         with transaction(engine) as tx:
             sequence(tx, signers, settings.origin)
 
+    steps = (lambda: reap(engine), lambda: relay(engine, lambda message: publish(app, message)), order)
     while not stop.is_set():
         try:
-            _tick_on_wake(url, tick, stop, every_s)
-        except (DatabaseError, psycopg.OperationalError, BrokerError) as error:
+            _tick_on_wake(url, steps, stop, every_s)
+        except (DatabaseError, psycopg.OperationalError) as error:
             log.warning("scheduler.waits", error=type(error).__name__)
             stop.wait(every_s)
     engine.dispose()
 
 
-def _tick_on_wake(url: str, tick: Callable[[], None], stop: threading.Event, every_s: float) -> None:
+Step = Callable[[], None]
+
+
+def _attempt(step: Step) -> None:
+    """A broker that is away must not stop the ledger, nor a broken ledger the jobs."""
+    try:
+        step()
+    except BrokerError as error:
+        log.warning("broker.away", error=type(error).__name__)
+    except LedgerBroken as error:
+        log.error("ledger.broken", detail=error.detail)     # noqa: TRY400
+
+
+def _tick_on_wake(url: str, steps: Sequence[Step], stop: threading.Event, every_s: float) -> None:
     with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as listener:
         listener.execute(f"LISTEN {jobs.WAKE}".encode())
         while not stop.is_set():
-            tick()
+            for step in steps:
+                _attempt(step)
             for _ in listener.notifies(timeout=every_s, stop_after=1):
                 pass

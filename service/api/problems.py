@@ -59,7 +59,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         faults = to_faults(error.errors(), error.body)
-        return reply(BadInput(f"{len(faults)} places in the request are not as they should be", faults=faults))
+        wrong = "One place in the request is" if len(faults) == 1 else f"{len(faults)} places in the request are"
+        return reply(BadInput(f"{wrong} not right", faults=faults))
 
     @app.exception_handler(HTTPException)
     def _framework(_: Request, error: HTTPException) -> JSONResponse:

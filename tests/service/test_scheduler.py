@@ -147,3 +147,31 @@ def test_a_lost_job_is_queued_again_by_the_loop(
 
     assert message.payload[0] == [request["job_id"]]
     assert api.get(f"/jobs/{request['job_id']}").json()["status"] == "queued"
+
+
+def test_a_broker_that_is_away_does_not_keep_certificates_from_the_ledger(
+    api: TestClient, settings: Settings, work: Callable[[], Any], sql: Any
+) -> None:
+    ask(api, "subjects", [person(1)])
+    work()
+    ask(api, "subjects", [person(2)])       # its message cannot be sent
+
+    with scheduling(settings), listening(settings) as wait:
+        wait(lambda: api.get("/ledger/checkpoint").status_code == 200)
+
+    assert sql("SELECT count(*) FROM outbox WHERE sent_at IS NULL") == [(1,)]
+
+
+def test_a_broken_ledger_is_not_signed_and_does_not_keep_jobs_from_the_broker(
+    api: TestClient, settings: Settings, work: Callable[[], Any], sql: Any
+) -> None:
+    ask(api, "subjects", [person(1)])
+    work()
+    sql("INSERT INTO ledger_head (id, size, frontier) VALUES (1, 1, ARRAY[decode(repeat('00', 32), 'hex')])")
+    request = ask(api, "subjects", [person(2)]).json()
+
+    with with_broker(settings) as settings, scheduling(settings):
+        message = received(settings, "unlearn")
+
+    assert message.payload[0] == [request["job_id"]]
+    assert api.get("/ledger/checkpoint").status_code == 409
