@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from service.db import datasets, deletion_requests, jobs, models
 from service.db.tables import DeletionRequest, Model
 from service.domain.commitments import forget_root, reference
+from service.domain.policy import Policy
 from service.domain.requests import DUE_BASIS, Classes, ExternalId, Ground, Samples, State, Subjects, Target, due
 from service.domain.values import Name, Value
-from service.errors import Fault, NothingLeft, UnknownClass, UnknownSamples
+from service.errors import BadInput, Fault, NothingLeft, UnknownClass, UnknownSamples
 
 
 class NewDeletionRequest(Value):
@@ -33,11 +34,20 @@ def submit(tx: Session, body: NewDeletionRequest, *, index_key: bytes, max_attem
     """
     model = models.lock(tx, body.model)     # two requests must not empty a class together
     models.active(tx, model.id)
+    _refuse_the_impossible(model, body.target)
     rows = _resolve(tx, model, body.target, index_key)
     _refuse_to_empty(tx, model, body.target, rows)
     request = _record(tx, model, body, rows)
     _schedule(tx, request, max_attempts)
     return request
+
+
+def _refuse_the_impossible(model: Model, target: Target) -> None:
+    policy = Policy.model_validate(model.policy)
+    if not policy.rungs([target.kind]):
+        names = ", ".join(method.name for method in policy.ladder)
+        detail = f"no method of the model's policy ({names}) can forget {target.kind}; retrain can"
+        raise BadInput(f"The request cannot be served: {detail}", faults=[Fault("/target/kind", detail)])
 
 
 def _resolve(tx: Session, model: Model, target: Target, index_key: bytes) -> list[int]:

@@ -103,10 +103,17 @@ def waiting_job(tx: Session, model_id: UUID) -> Job | None:
     )
 
 
+_LIVE = DeletionRequest.state.not_in([State.CANCELLED, State.REFUSED, State.FAILED])
+
+
+def kinds_of_job(tx: Session, job_id: UUID) -> set[str]:
+    """The kinds of the targets of a job's live requests."""
+    return set(tx.scalars(select(DeletionRequest.target_kind).where(DeletionRequest.job_id == job_id, _LIVE)))
+
+
 def rows_of_job(tx: Session, job_id: UUID) -> list[int]:
     """D_f of a job: the training rows that its live requests name."""
-    live = DeletionRequest.state.not_in([State.CANCELLED, State.REFUSED, State.FAILED])
-    rows = select(ForgetRow.row).join(DeletionRequest).where(DeletionRequest.job_id == job_id, live)
+    rows = select(ForgetRow.row).join(DeletionRequest).where(DeletionRequest.job_id == job_id, _LIVE)
     return list(tx.scalars(rows.distinct().order_by(ForgetRow.row)))
 
 
@@ -118,10 +125,9 @@ def rows_forgotten(tx: Session, model_id: UUID) -> set[int]:
 
 def left_per_class(tx: Session, model_id: UUID, dataset_id: UUID, rows: Sequence[int]) -> dict[int, tuple[int, int]]:
     """label → (training rows now, training rows that would stay without `rows` and all open or certified requests)."""
-    dead = [State.CANCELLED, State.REFUSED, State.FAILED]
     asked = (
         select(ForgetRow.row).join(DeletionRequest)
-        .where(DeletionRequest.model_id == model_id, DeletionRequest.state.not_in(dead))
+        .where(DeletionRequest.model_id == model_id, _LIVE)
     )
     kept = Sample.row.not_in(asked)
     counts = (

@@ -1,5 +1,6 @@
 """What a model's owner demands of an unlearning: the ladder of recipes, the audit, the utility guard."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -30,6 +31,11 @@ class Policy(Value):
 
     ladder: Annotated[tuple[Method, ...], Field(min_length=1, max_length=8)] = (NablaTau(), Retrain())
     audit: AuditPlan = AuditPlan()
+
+    def rungs(self, kinds: Iterable[str]) -> tuple[Method, ...]:
+        """The part of the ladder that can forget targets of all these kinds."""
+        wanted = set(kinds)
+        return tuple(method for method in self.ladder if wanted <= method.serves)
 
     @model_validator(mode="after")
     def _exact_is_last(self) -> "Policy":

@@ -1,6 +1,6 @@
 """THE MENU: one class per model family, mask and method. REST schema, CLI flags and tests follow from it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -126,11 +126,15 @@ class ProbMask(Value):
 
 Mask = Annotated[NoMask | AndMask | ProbMask, Field(discriminator="name")]
 
-# ---- unlearning methods ---------------------------------------------------------------------------------------------
+# ---- unlearning methods; `serves` names the kinds of targets that a method can forget -------------------------------
+
+ROWS = frozenset({"samples", "subjects"})
 
 
 class NablaTau(Value):
     """Adaptive ascent towards the losses of unseen rows, with retain descent (Trippa et al. 2024)."""
+
+    serves: ClassVar[frozenset[str]] = ROWS     # its target, unseen rows of all classes, still knows a removed class
 
     name: Literal["nabla_tau"] = "nabla_tau"
     target: Literal["mean", "quantile"] = "quantile"    # mean: as published; quantile: ours, see the method's file
@@ -144,6 +148,8 @@ class NablaTau(Value):
 
 class Retrain(Value):
     """Train anew from scratch on the retain rows: exact, and the last rung of every ladder."""
+
+    serves: ClassVar[frozenset[str]] = ROWS | {"classes"}
 
     name: Literal["retrain"] = "retrain"
 

@@ -257,7 +257,20 @@ def test_a_whole_class_is_forgotten(api: TestClient, work: Work) -> None:
 
     assert request["n_samples"] == result(api, request)["n_forget"] == len(rows)
     assert get(api, request)["state"] == "certified"
-    assert statement(api, request)["predicate"]["request"]["target_kind"] == "classes"
+    said = statement(api, request)["predicate"]
+    assert said["request"]["target_kind"] == "classes"
+    assert [each["recipe"]["name"] for each in said["procedure"]["attempts"]] == ["retrain"]
+    assert said["verdict"]["exact"] is True
+
+
+def test_a_policy_without_a_method_for_classes_refuses_them_and_takes_persons(api: TestClient) -> None:
+    api.put("/models/m/policy", json={"ladder": [{"name": "nabla_tau"}]}).raise_for_status()
+
+    refused, taken = ask(api, "classes", [2]), ask(api, "subjects", [person(1)])
+
+    assert refused.status_code == 422
+    assert [fault["pointer"] for fault in refused.json()["errors"]] == ["/target/kind"]
+    assert taken.status_code == 202
 
 
 def test_a_rung_that_leaks_is_followed_by_retraining_and_both_are_disclosed(api: TestClient, work: Work) -> None:

@@ -12,13 +12,15 @@ from worker.data import Rows
 from worker.jobs.material import Plan, _cut
 
 row = st.tuples(st.sampled_from([TRAIN, VALIDATION, HOLDOUT]), st.integers(0, 5))      # split, person
+label = st.integers(0, 2)
 N = 12
 
 
 def plan(rows: list[tuple[int, int]], forget: set[int], forgotten: set[int]) -> Plan:
     unused: Any = None
     return Plan(
-        model=unused, dataset=unused, spec=unused, policy=Policy(), forget=sorted(forget), forgotten=forgotten,
+        model=unused, dataset=unused, spec=unused, policy=Policy(), kinds={"samples"}, forget=sorted(forget),
+        forgotten=forgotten,
         splits=[split for split, _ in rows], groups=[person for _, person in rows],
     )
 
@@ -36,21 +38,23 @@ def numbers(part: Rows) -> set[int]:
     return {int(x) for x in part.x[:, 0]}
 
 
-@given(world=worlds())
-def test_every_row_is_where_its_split_and_its_person_put_it(
-    world: tuple[list[tuple[int, int]], set[int], set[int]]
+@given(world=worlds(), labels=st.lists(label, min_size=N, max_size=N))
+def test_every_row_is_where_its_split_its_person_and_its_class_put_it(
+    world: tuple[list[tuple[int, int]], set[int], set[int]], labels: list[int]
 ) -> None:
     rows, forget, forgotten = world
-    everything = Rows(torch.arange(N).float()[:, None], torch.zeros(N, dtype=torch.long))
+    everything = Rows(torch.arange(N).float()[:, None], torch.tensor(labels))
 
     cut = _cut(everything, plan(rows, forget, forgotten))
 
     gone = {rows[number][1] for number in forget | forgotten}
     of_others = {n for n, (_, person) in enumerate(rows) if person not in gone}
     in_split = {split: {n for n, each in enumerate(rows) if each[0] == split} for split in (TRAIN, VALIDATION, HOLDOUT)}
+    retain = in_split[TRAIN] - forget - forgotten
+    taught = {n for n in range(N) if labels[n] in {labels[kept] for kept in retain}}
     assert numbers(cut.forget) == forget
-    assert numbers(cut.retain) == in_split[TRAIN] - forget - forgotten
-    assert numbers(cut.validation) == in_split[VALIDATION] & of_others
+    assert numbers(cut.retain) == retain
+    assert numbers(cut.validation) == in_split[VALIDATION] & of_others & taught
     assert numbers(cut.holdout) == in_split[HOLDOUT] & of_others
 
 

@@ -62,7 +62,7 @@ class Ladder:
             JobError: the policy's ladder ends, and no attempt may be published.
         """
         attempts: list[Attempt] = []
-        for number, method in enumerate(self.plan.policy.ladder, start=1):
+        for number, method in enumerate(self.plan.policy.rungs(self.plan.kinds), start=1):
             self.tell(State.UNLEARNING, {"rung": number, "method": method.model_dump(mode="json")})
             attempt = self._attempt(method, references)
             attempts.append(attempt)

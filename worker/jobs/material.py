@@ -44,6 +44,7 @@ class Plan:
     dataset: Dataset
     spec: Spec
     policy: Policy
+    kinds: set[str]         # of the targets
     forget: list[int]
     forgotten: set[int]
     splits: list[int]
@@ -63,6 +64,7 @@ def plan(workshop: Workshop, job: Job) -> Plan:
             dataset=dataset,
             spec=spec,
             policy=Policy.model_validate(model.policy),
+            kinds=deletion_requests.kinds_of_job(tx, job.id),
             forget=deletion_requests.rows_of_job(tx, job.id),
             forgotten=deletion_requests.rows_forgotten(tx, model.id),
             splits=splits,
@@ -96,10 +98,12 @@ def _cut(rows: Rows, plan: Plan) -> Material:
     splits, groups = torch.tensor(plan.splits), torch.tensor(plan.groups)
     forget, forgotten = _marks(len(rows), plan.forget), _marks(len(rows), plan.forgotten)
     others = ~torch.isin(groups, groups[forget | forgotten])
+    retain = (splits == TRAIN) & ~forget & ~forgotten
+    taught = torch.isin(rows.y, rows.y[retain])     # unseen rows of a class that is gone are no model of unseen rows
     return Material(
-        retain=rows.take((splits == TRAIN) & ~forget & ~forgotten),
+        retain=rows.take(retain),
         forget=rows.take(forget),
-        validation=rows.take((splits == VALIDATION) & others),
+        validation=rows.take((splits == VALIDATION) & others & taught),
         holdout=rows.take((splits == HOLDOUT) & others),
     )
 
