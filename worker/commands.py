@@ -116,7 +116,7 @@ def audit_(
     with bar("auditing") as on_step:
         found = audit(models[0], models[1], sets, source.policy.audit, references=models[2:], on_step=on_step)
     out.write_bytes(WRITERS.get(out.suffix, report.to_json)(found))
-    screen.print(f"{out}: {found.verdict}")
+    screen.print(f"{out}: {found.verdict.value} – {found.verdict.statement}")
 
 
 WRITERS = {".html": report.to_html, ".pdf": report.to_pdf}
