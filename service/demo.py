@@ -56,7 +56,7 @@ def run(*, as_json: bool, keep: bool) -> int:
     home = Path(tempfile.mkdtemp(prefix="expunge-demo-"))
     story = Story(Console(stderr=as_json), home / "evidence")
     story.folder.mkdir()
-    settings = Settings(home=home, port=0, lease_s=30, database_url=None, broker_url=None, store_url=None)
+    settings = Settings(home=home, port=0, lease_s=30, database_url=None, broker_url=None, store_url=None, keys=None)
     try:
         with stack(settings) as running, Client(running.url) as client:
             story.say(f"[bold]1[/] The service runs at {running.url}: PostgreSQL, Redis, API, scheduler, one worker.")

@@ -1,6 +1,5 @@
 """Taking in a deletion request: resolve its ids, refuse what cannot be served, commit to its rows, schedule it."""
 
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
@@ -10,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from service.db import datasets, deletion_requests, jobs, models
 from service.db.tables import DeletionRequest, Model
-from service.domain.commitments import forget_root, reference
+from service.domain.commitments import forget_root, new_salt, reference
 from service.domain.policy import Policy
 from service.domain.requests import DUE_BASIS, Classes, ExternalId, Ground, Samples, State, Subjects, Target, due
 from service.domain.values import Name, Value
@@ -81,7 +80,7 @@ def _refuse_to_empty(tx: Session, model: Model, target: Target, rows: Sequence[i
 
 
 def _record(tx: Session, model: Model, body: NewDeletionRequest, rows: Sequence[int]) -> DeletionRequest:
-    salt, now = secrets.token_bytes(32), datetime.now(UTC)
+    salt, now = new_salt(), datetime.now(UTC)
     request = DeletionRequest(
         model_id=model.id,
         state=State.RECEIVED,

@@ -39,16 +39,21 @@ class Settings(BaseSettings):
     def keys_dir(self) -> Path:
         return self.keys or self.home / "keys"
 
+    def environment(self) -> dict[str, str]:
+        """These settings as variables, for a child process that shall have the same and no others."""
+        held = {name: getattr(self, name) for name in type(self).model_fields}
+        plain = {name: each.get_secret_value() if isinstance(each, SecretStr) else each for name, each in held.items()}
+        return {f"EXPUNGE_{name.upper()}": str(each) for name, each in plain.items() if each is not None}
+
     @cached_property
     def store(self) -> str:
         return self.store_url or (self.home / "store").absolute().as_uri()
 
 
-_OURS = ("AWS_", "CUDA_", "EXPUNGE_", "LD_", "OMP_")
-_NEEDED = (*_OURS, "HOME", "LANG", "PATH", "TMPDIR", "VIRTUAL_ENV", "XDG_RUNTIME_DIR")
+_NEEDED = ("AWS_", "CUDA_", "LD_", "OMP_", "HOME", "LANG", "PATH", "TMPDIR", "VIRTUAL_ENV", "XDG_RUNTIME_DIR")
 
 
 def inherited() -> dict[str, str]:
-    """The environment that our child processes get: our settings, and what a Python process needs; nothing else."""
+    """What a Python process needs of our environment; a child's settings are those that its owner gives."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(_NEEDED)}
     return kept | {"PYTHONUNBUFFERED": "1"}

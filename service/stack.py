@@ -2,9 +2,8 @@
 
 import fcntl
 import socket
-import sys
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from service.errors import Conflict, Unavailable
 from service.ledger import keys
 from service.processes import Child
 from service.settings import Settings, inherited
+
+PATIENCE_S = 30
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _listener(settings: Settings) -> Generator[socket.socket]:
 def _children(
     settings: Settings, home: Path, urls: dict[str, str], listener: socket.socket
 ) -> tuple[Child, Child, Child]:
-    env = inherited() | urls | {"EXPUNGE_HOME": str(home), "EXPUNGE_LEASE_S": str(settings.lease_s)}
+    env = inherited() | settings.environment() | urls | {"EXPUNGE_HOME": str(home)}
     fd = listener.fileno()
     api = ("service.cli", "api", "--fd", str(fd))
     return (
@@ -108,9 +109,12 @@ def _children(
 
 
 def _await_ready(url: str, api: Child) -> None:
-    transport = httpx.HTTPTransport(retries=0)
-    with httpx.Client(base_url=url, transport=transport, timeout=30) as client:
-        answer = client.get("/readyz")      # the socket listens already: the request waits for the process
-    if answer.is_error:
-        print(answer.text, file=sys.stderr)
-        raise Unavailable(f"The API did not become ready; see {api.log.name} in the home's log folder")
+    """The socket listens already, so a request waits for the process, unless that has died."""
+    with httpx.Client(base_url=url, timeout=1) as client:
+        for _ in range(PATIENCE_S):
+            with suppress(httpx.TransportError):
+                if client.get("/readyz").is_success:
+                    return
+            if api.process is None or api.process.poll() is not None:
+                break
+    raise Unavailable(f"The API did not become ready; see {api.log.name} in the home's log folder")

@@ -25,6 +25,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions of Python, of us, and of the libraries that the numbers depend on."""
     known = {name: version(name) for name in (*LIBRARIES, "expunge")}

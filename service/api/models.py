@@ -72,11 +72,10 @@ class ModelView(BaseModel):
 
     @classmethod
     def of(cls, tx: Session, model: Model) -> "ModelView":
-        active = [v.number for v in models.versions(tx, model.id) if v.status == "active"]
         dataset = datasets.by_id(tx, model.dataset_id).name
         return cls(
             id=model.id, name=model.name, dataset=dataset, spec=model.spec, policy=model.policy,
-            active_version=active[0] if active else None, created_at=model.created_at,
+            active_version=models.active_number(tx, model.id), created_at=model.created_at,
         )
 
 

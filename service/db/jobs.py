@@ -80,11 +80,16 @@ def of_dataset(tx: Session, dataset_id: UUID) -> UUID | None:
 
 
 def _claimable() -> ColumnElement[bool]:
-    other, first = aliased(Job), aliased(Job)
+    other = aliased(Job)
     free = or_(Job.status == "queued", and_(Job.status == "running", Job.lease_until < clock))
     busy = exists().where(other.model_id == Job.model_id, other.status == "running", other.id != Job.id)
-    ready = or_(Job.after_id.is_(None), exists().where(first.id == Job.after_id, first.status == "succeeded"))
-    return and_(free, Job.attempt < Job.max_attempts, not_(Job.cancel_requested), not_(busy), ready)
+    return and_(free, Job.attempt < Job.max_attempts, not_(Job.cancel_requested), not_(busy), _ready())
+
+
+def _ready() -> ColumnElement[bool]:
+    """Nothing that the job has to wait for is still to be done."""
+    first = aliased(Job)
+    return or_(Job.after_id.is_(None), exists().where(first.id == Job.after_id, first.status == "succeeded"))
 
 
 def claim(tx: Session, job_id: UUID, *, lease: timedelta) -> Claim | None:
@@ -218,9 +223,7 @@ def fail_dependents(tx: Session) -> list[Job]:
 def resend(tx: Session, *, silent_for: timedelta) -> int:
     """New messages for queued jobs that nobody has taken for a while: a message or a whole broker may be lost."""
     recent = exists().where(Outbox.job_id == Job.id, or_(Outbox.sent_at.is_(None), Outbox.sent_at > clock - silent_for))
-    first = aliased(Job)
-    ready = or_(Job.after_id.is_(None), exists().where(first.id == Job.after_id, first.status == "succeeded"))
-    quiet = tx.execute(select(Job.id, Job.kind).where(Job.status == "queued", not_(recent), ready)).all()
+    quiet = tx.execute(select(Job.id, Job.kind).where(Job.status == "queued", not_(recent), _ready())).all()
     for job_id, kind in quiet:
         send(tx, job_id, kind)
     return len(quiet)

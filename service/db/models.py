@@ -75,6 +75,11 @@ def active(tx: Session, model_id: UUID) -> ModelVersion:
     return version
 
 
+def active_number(tx: Session, model_id: UUID) -> int | None:
+    in_use = (ModelVersion.model_id == model_id) & (ModelVersion.status == "active")
+    return tx.scalar(select(ModelVersion.number).where(in_use))
+
+
 def versions(tx: Session, model_id: UUID) -> Sequence[ModelVersion]:
     return tx.scalars(select(ModelVersion).where(ModelVersion.model_id == model_id).order_by(ModelVersion.number)).all()
 

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from service.client import Client
+from service.ledger import keys
 from service.settings import inherited
 from tests.tiny import tiny_parquet
 
@@ -50,6 +51,25 @@ def end(process: "subprocess.Popen[str]", number: signal.Signals) -> int:
     return code
 
 
+def refused(home: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", "up", "--port", "0", "--home", str(home)],
+        env=inherited(), capture_output=True, text=True, check=False, timeout=60,
+    )
+
+
+def test_an_api_that_cannot_start_ends_up_with_a_sentence_and_leaves_nobody(home: Path) -> None:
+    keys.new(home / "keys", "test.example/log")
+    (home / "keys" / "index.key").chmod(0o644)
+
+    done = refused(home)
+
+    assert done.returncode == 1
+    assert "api.log" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert of_home(home) == []
+
+
 def test_ctrl_c_ends_everything_that_up_has_started(home: Path) -> None:
     process, url = up(home)
     started = family(process)
@@ -86,10 +106,7 @@ def test_after_kill_9_the_next_up_has_the_data_and_nobody_else_is_left(home: Pat
 def test_two_services_do_not_share_a_home(home: Path) -> None:
     process, _ = up(home)
 
-    second = subprocess.run(
-        [sys.executable, "-m", "service.cli", "up", "--port", "0", "--home", str(home)],
-        env=inherited(), capture_output=True, text=True, check=False, timeout=60,
-    )
+    second = refused(home)
 
     assert second.returncode == 1
     assert "Another" in second.stderr

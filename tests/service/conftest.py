@@ -18,7 +18,10 @@ from starlette.testclient import TestClient
 from service.api.app import create_app
 from service.db.session import connect, transaction
 from service.db.tables import Job, Outbox
+from service.ledger import keys, verify
+from service.ledger.envelopes import seal
 from service.settings import Settings
+from tests.service.ledger_fixture import ORIGIN, Log, statement
 from tests.service.world import MODEL
 from tests.tiny import tiny_parquet
 
@@ -139,3 +142,22 @@ def other(database_url: str) -> Iterator[Engine]:
     engine = connect(database_url, pool_size=8)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
+    """A deployment with one sealed certificate, of which bundles are made."""
+    made = keys.new(tmp_path_factory.mktemp("verify") / "keys", ORIGIN)
+    return Log(made, seal(statement(), made.certificate))
+
+
+@pytest.fixture
+def check(tmp_path: Path, log: Log) -> Callable[..., tuple[int | None, str]]:
+    """Verify bytes as a bundle; (number of the failed step or None, its detail)."""
+
+    def run(data: bytes, trust: str = log.keys.trust, **more: Any) -> tuple[int | None, str]:
+        (tmp_path / "bundle.zip").write_bytes(data)
+        last = verify.verify(tmp_path / "bundle.zip", trust, **more)[-1]
+        return (None if last.ok else last.number), last.detail
+
+    return run

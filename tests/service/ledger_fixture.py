@@ -14,9 +14,11 @@ from service.db.tables.ledger import Certificate, LedgerCheckpoint, LedgerInbox,
 from service.domain import certificates, merkle
 from service.ledger import bundle, checkpoints, keys
 from service.ledger.append import issue
+from service.ledger.case import MEMBERS
 from service.ledger.checkpoints import Proof
 from service.ledger.envelopes import seal
 from service.ledger.sequencer import sequence
+from service.ledger.untrusted import pack, unpack
 
 ORIGIN = "test.example/log"
 REPORT = b'{"attacks":[]}'
@@ -181,3 +183,9 @@ def statement(change=unchanged):
     read = json.loads(certificates.statement(subjects(**WITH_PDF), predicate(CERTIFICATE, REQUEST)))
     change(read)
     return json.dumps(read, sort_keys=True, separators=(",", ":")).encode()
+
+
+def changed(data, **members):
+    """The same archive with other members, packed as a bundle is packed."""
+    read = unpack(data, MEMBERS)
+    return pack({name: members.get(name.partition(".")[0], content) for name, content in read.items()})

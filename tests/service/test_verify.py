@@ -9,9 +9,7 @@ import pytest
 
 from service.domain import certificates
 from service.ledger import keys, verify
-from service.ledger.case import MEMBERS
 from service.ledger.envelopes import seal
-from service.ledger.untrusted import pack, unpack
 from tests.service.ledger_fixture import (
     CERTIFICATE,
     INDEX,
@@ -20,36 +18,11 @@ from tests.service.ledger_fixture import (
     REPORT,
     REQUEST,
     SIZE,
-    Log,
+    changed,
     predicate,
     statement,
     subjects,
 )
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    made = keys.new(tmp_path_factory.mktemp("verify") / "keys", ORIGIN)
-    return Log(made, seal(statement(), made.certificate))
-
-
-@pytest.fixture
-def check(tmp_path, log):
-    """Verify bytes as a bundle; (number of the failed step or None, its detail)."""
-
-    def run(data, trust=log.keys.trust, **more):
-        (tmp_path / "bundle.zip").write_bytes(data)
-        last = verify.verify(tmp_path / "bundle.zip", trust, **more)[-1]
-        return (None if last.ok else last.number), last.detail
-
-    return run
-
-
-def changed(data, **members):
-    """The same archive with other members, packed as a bundle is packed."""
-    read = unpack(data, MEMBERS)
-    return pack({name: members.get(name.partition(".")[0], content) for name, content in read.items()})
-
 
 # ---- what is valid --------------------------------------------------------------------------------------------------
 

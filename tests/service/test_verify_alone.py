@@ -6,20 +6,10 @@ import sys
 
 import pytest
 
-from service.ledger import bundle, keys
-from service.ledger.envelopes import seal
+from service.ledger import bundle
 from tests.service.ledger_fixture import (
-    ORIGIN,
     SIZE,
-    Log,
-    statement,
 )
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    made = keys.new(tmp_path_factory.mktemp("verify") / "keys", ORIGIN)
-    return Log(made, seal(statement(), made.certificate))
 
 
 @pytest.fixture

@@ -8,33 +8,8 @@ from base64 import b64decode, b64encode
 
 import pytest
 
-from service.ledger import keys, verify
 from service.ledger.case import MEMBERS
-from service.ledger.envelopes import seal
 from service.ledger.untrusted import RefusedError, pack, unpack
-from tests.service.ledger_fixture import (
-    ORIGIN,
-    Log,
-    statement,
-)
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    made = keys.new(tmp_path_factory.mktemp("verify") / "keys", ORIGIN)
-    return Log(made, seal(statement(), made.certificate))
-
-
-@pytest.fixture
-def check(tmp_path, log):
-    """Verify bytes as a bundle; (number of the failed step or None, its detail)."""
-
-    def run(data, trust=log.keys.trust, **more):
-        (tmp_path / "bundle.zip").write_bytes(data)
-        last = verify.verify(tmp_path / "bundle.zip", trust, **more)[-1]
-        return (None if last.ok else last.number), last.detail
-
-    return run
 
 
 def test_no_byte_of_a_bundle_can_be_flipped_unseen(log):

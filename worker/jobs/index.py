@@ -25,7 +25,9 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
         rows = _rows(workshop.keys.index_key, path, out, options, pulse, dataset.facts["rows"])
         with transaction(workshop.engine) as tx:
             n = datasets.replace_index(tx, dataset.id, rows)
-            tensors_key = workshop.store.put(out)       # written when the last row has been read
+            jobs.hold(tx, claim)
+        tensors_key = workshop.store.put(out)       # complete now that the last row has been read
+        with transaction(workshop.engine) as tx:
             datasets.mark(tx, dataset.id, status="ready", tensors_key=tensors_key)
             jobs.finish(tx, claim, status="succeeded", result={"rows": n})
 

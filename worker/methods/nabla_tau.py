@@ -10,8 +10,8 @@ the i-th smallest of the n losses of a forget batch is led to the ((i+½)/n)-qua
 
     L = α · mean_i ρ(q_i − ℓ_(i)) + (1 − α) · L_r,     ρ(g) = ReLU(g) + ¼ ReLU(−g),     α_e = α₀ √(1 − e/E)
 
-The quarter leads back what the ascent has thrown too far: without it a lone patient ended at a loss of 22, where a
-retrained model gave 0.1, and a loss that stands out above is as telling as one that stands out below.
+The quarter leads back what the ascent has thrown too far: without it a lone patient's loss ended far above what a
+retrained model gave, and a loss that stands out above is as telling as one that stands out below.
 A q_i never rises above what the original model gave: a model that breaks raises its own target, and ruin feeds itself.
 Limits: ranks know nothing of a row's difficulty, so a few rows are led to the middle of the unseen losses whatever a
 retrained model would say of them; and a loss that is zero in floats has no gradient, so it stays.
