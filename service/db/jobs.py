@@ -173,14 +173,13 @@ def _end(tx: Session, job: Job, *, status: End, error: str | None, result: Mappi
         send(tx, job_id, kind)
 
 
-def cancel(tx: Session, job_id: UUID) -> bool:
-    """Stop it now if it is queued (True), or ask its worker to stop within a step (False)."""
+def cancel(tx: Session, job_id: UUID) -> None:
+    """Stop it now if it is queued, or ask its worker to stop within a step."""
     job = lock(tx, job_id)
     if job.status == "queued":
         _end(tx, job, status="cancelled", error=None, result={})
-        return True
+        return
     tx.execute(update(Job).where(Job.id == job_id, Job.status == "running").values(cancel_requested=True))
-    return False
 
 
 def reap(tx: Session) -> list[Job]:
