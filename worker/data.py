@@ -1,9 +1,10 @@
 """Rows as tensors that live on the device: splits, endless batches, and the two files they come from."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +15,16 @@ from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor
 
 from service.errors import BadInput, InvalidDataset
+from worker import tasks
+from worker.distributed import share
 
 
 @dataclass(frozen=True)
 class Rows:
     """Inputs, labels, and the number of the person behind each row."""
 
-    x: Tensor                       # float32 (n, F), or uint8 or float32 (n, C, H, W)
-    y: Tensor                       # int64 (n,)
+    x: Tensor                       # float32 (n, F); uint8 or float32 (n, C, H, W); int32 (n, L) numbers of words
+    y: Tensor                       # int64 (n,); float32 (n, K) or (n,): see tasks
     groups: Tensor | None = None    # int64 (n,)
 
     def __post_init__(self) -> None:
@@ -55,8 +58,10 @@ class Split:
 
 
 def inputs(x: Tensor) -> Tensor:
-    """What a model is fed: pictures of bytes are scaled to [0, 1], floats stay as they are."""
-    return x.to(torch.float32) / 255 if x.dtype == torch.uint8 else x
+    """What a model is fed: pictures of bytes are scaled to [0, 1], floats stay as they are, words are counted long."""
+    if x.dtype == torch.uint8:
+        return x.to(torch.float32) / 255
+    return x if x.is_floating_point() else x.long()
 
 
 def count(n: int, size: int) -> int:
@@ -64,17 +69,67 @@ def count(n: int, size: int) -> int:
     return -(-n // size)
 
 
-def batches(rows: Rows, rng: Generator, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+@dataclass(frozen=True)
+class Batch:
+    """A batch of rows; `x` is this process's part of it, the rest is of the whole batch."""
+
+    x: Tensor                       # float32 or int64 (n, …), as a model is fed
+    y: Tensor                       # (n,) or (n, K)
+    partner: Tensor | None = None   # labels of the rows blended in, where rows are blended
+    own: Tensor | None = None       # (n,) the share of each row's own label then
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def losses(self, outputs: Tensor) -> Tensor:
+        """(n,) the loss of each row; of a blend: the same blend of the losses to both labels."""
+        own = tasks.losses(outputs, self.y)
+        if self.partner is None or self.own is None:
+            return own
+        return self.own * own + (1 - self.own) * tasks.losses(outputs, self.partner)
+
+    def relabelled(self, draw: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same inputs with other labels."""
+        return replace(self, y=draw(self.y), partner=None if self.partner is None else draw(self.partner))
+
+
+Augment = Callable[[Batch], Batch]      # of the inputs as a model is fed; draws from torch's global generator
+
+
+class Batches(Iterator[Batch]):
     """Endless batches of at most `size` rows; each pass has its own order and sees every row once.
 
     The parts of a pass differ by at most one row, so no batch is a lone row that batch statistics cannot be taken of.
     """
-    if not len(rows):
-        raise BadInput("there are no rows to draw batches from")
-    while True:
-        order = torch.randperm(len(rows), generator=rng).to(rows.y.device)
-        for part in order.tensor_split(count(len(rows), size)):
-            yield inputs(rows.x[part]), rows.y[part]
+
+    def __init__(self, rows: Rows, rng: Generator, size: int, augment: Augment | None = None) -> None:
+        if not len(rows):
+            raise BadInput("there are no rows to draw batches from")
+        self.rows, self.rng, self.augment = rows, rng, augment
+        self.count = count(len(rows), size)
+        self._order, self._at = torch.arange(0), 0
+
+    def __next__(self) -> Batch:
+        if not len(self._order):
+            self._order = torch.randperm(len(self.rows), generator=self.rng)
+        part = self._order.tensor_split(self.count)[self._at].to(self.rows.y.device)
+        self._at += 1
+        if self._at == self.count:
+            self.restart()
+        batch = Batch(inputs(self.rows.x[share(part)]), self.rows.y[part])
+        return self.augment(batch) if self.augment else batch
+
+    def restart(self) -> None:
+        """Begin a new pass, in a new order, with the next batch."""
+        self._order, self._at = torch.arange(0), 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the pass is; the generator is kept by the run."""
+        return {"order": self._order, "at": self._at}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._order, self._at = state["order"], state["at"]
 
 
 def load_tensors(path: Path) -> Rows:

@@ -1,12 +1,12 @@
-"""What a model says about rows, without a gradient and without changing it."""
+"""What a model says about rows, without a gradient and without changing it. Rows are never augmented here."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from worker import tasks
 from worker.data import Rows, inputs
 
 CHUNK = 2048    # rows at a time
@@ -32,10 +32,10 @@ def logits(model: nn.Module, rows: Rows, *, chunk: int = CHUNK) -> Tensor:
 
 
 def losses(model: nn.Module, rows: Rows, *, chunk: int = CHUNK) -> Tensor:
-    """(n,) cross-entropy of each row, in nats."""
-    return cross_entropy(logits(model, rows, chunk=chunk), rows.y, reduction="none")
+    """(n,) loss of each row, in nats for a classification."""
+    return tasks.losses(logits(model, rows, chunk=chunk), rows.y)
 
 
 def accuracy(model: nn.Module, rows: Rows) -> float:
-    """Share of rows whose likeliest class is their label."""
-    return (logits(model, rows).argmax(dim=1) == rows.y).float().mean().item()
+    """Share of labels that the model has right."""
+    return tasks.hits(logits(model, rows), rows.y).mean().item()

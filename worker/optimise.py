@@ -3,17 +3,18 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from service.errors import Diverged
-from worker.gradients import Gradients, aggregate, feasible, gradients, masked
+from service.errors import BadInput, Diverged
+from worker.asking import Ask
+from worker.gates import Decision, Gate, Held, Moves, Opposed
+from worker.gradients import Gradients, aggregate, feasible, gradients, gradients_by_part, scaled
 
-Moves = list[Tensor]    # bool, of each weight's shape: True where it may move
 OnStep = Callable[[int, int], object]
 
 
@@ -34,52 +35,66 @@ class Progress:
         self.done += 1
         self.on_step(self.done, self.total)
 
+    def state_dict(self) -> dict[str, Any]:
+        """For a run that is taken up again."""
+        return {"done": self.done}
 
-class Gate(Protocol):
-    """Says, once a step, which weights may move, given the gradients of the two objectives that are minimised."""
-
-    def __call__(self, forget: Gradients, retain: Gradients, /) -> Moves: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from there."""
+        self.done = state["done"]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What one step minimises: α·forget + (1 − α)·retain; and what the log shall know about it."""
+    """What one step minimises: α·forget + (1 − α)·retain, or the one of them that is there; and what to log of it."""
 
-    retain: Tensor
+    retain: Tensor | None = None
     forget: Tensor | None = None
     alpha: float = 0.0
+    plain: Tensor | None = None     # the forget batch's own mean loss, where `forget` is not ± this
     seen: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def total(self) -> Tensor:
-        return self.retain if self.forget is None else self.alpha * self.forget + (1 - self.alpha) * self.retain
+        """Raises BadInput where there is nothing to minimise."""
+        match self.forget, self.retain:
+            case Tensor() as forget, Tensor() as retain:
+                return self.alpha * forget + (1 - self.alpha) * retain
+            case (Tensor() as only, None) | (None, Tensor() as only):
+                return only
+            case _:
+                raise BadInput("a step needs a loss")
 
 
 def descend(
     model: nn.Module,
-    objective: Callable[[], Objective],
+    objective: Callable[[Ask], Objective],
     optimiser: Optimizer,
     *,
     steps: int,
     progress: Progress,
-    gate: Gate | None = None,
+    gate: Gate | Held | None = None,
     schedule: LRScheduler | None = None,
 ) -> dict[str, float]:
     """Minimise for some steps, and return the means of what was seen.
 
     Args:
-        objective: draws its own batches.
+        objective: draws its own batches, and has the model answer them by what it is handed.
         schedule: of the learning rate, where it changes with every step.
     Raises:
+        BadInput: the gate compares two gradients, and the objective has one.
         Diverged: a loss was not finite. It is looked at once per call, so that a GPU need not wait at every step.
     """
     weights, first = trainable(model), progress.done + 1
+    owns(optimiser, weights)
+    ask = Ask.through(model, gate)
     seen: list[dict[str, Tensor]] = []
     for _ in range(steps):
-        goal = objective()
-        update, moves, measured = direction(goal, weights, gate)
+        goal = objective(ask)
+        loss = goal.total.detach()
+        update, moves, measured = direction(goal, weights, gate, ask)
         step(weights, update, optimiser, moves)
-        seen.append({"loss": goal.total.detach(), **goal.seen, **measured})
+        seen.append({"loss": loss, **goal.seen, **measured})
         if schedule:
             schedule.step()
         progress.tick()
@@ -91,22 +106,63 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     return [w for w in model.parameters() if w.requires_grad]
 
 
+def owns(optimiser: Optimizer, weights: Sequence[Tensor]) -> None:
+    """Refuse an optimiser that holds other weights than the model's: it would move nothing, or something else."""
+    held = {id(w) for group in optimiser.param_groups for w in group["params"]}
+    if held != {id(w) for w in weights}:
+        raise ValueError("the optimiser holds other weights than the model's own that may move")
+
+
 def repeatable() -> AbstractContextManager[None]:
     """Convolutions on a GPU whose sums have one order: same bits every time."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
 
 
 def direction(
-    goal: Objective, weights: Sequence[Tensor], gate: Gate | None
+    goal: Objective, weights: Sequence[Tensor], gate: Gate | Held | None, ask: Ask
 ) -> tuple[Gradients, Moves | None, dict[str, Tensor]]:
     """The gradient to follow, the mask, and what the log shall know about both."""
-    if gate is None or goal.forget is None:
-        return gradients(goal.total, weights), None, {}
-    forget, retain = gradients(goal.forget, weights), gradients(goal.retain, weights)
-    moves = gate(forget, retain)
-    update = masked(aggregate(forget, retain, goal.alpha), moves)
-    density = torch.stack([m.sum() for m in moves]).sum() / sum(m.numel() for m in moves)
-    return update, moves, {"density": density, "feasible": feasible(update, forget, retain).float()}
+    match gate:
+        case None:
+            return gradients(goal.total, weights), None, {}
+        case Held():
+            update = scaled(gradients(goal.total, weights), gate.moves)
+            return update, gate.moves, {"density": density(gate.moves)}
+        case Gate():
+            both = opposed(goal, weights, gate, ask)
+            decision = gate.decide(both)
+            update = scaled(aggregate(both.forget, both.retain, both.alpha), decision.shares)
+            return update, held_by(decision), measured(update, both, decision)
+
+
+def opposed(goal: Objective, weights: Sequence[Tensor], gate: Gate, ask: Ask) -> Opposed:
+    """The two gradients apart, and by micro-batch or of the plain loss where the gate asks for it."""
+    if goal.forget is None or goal.retain is None:
+        raise BadInput("this mask compares two gradients, and the step has a loss on one set of rows only")
+    if gate.micro > 1:
+        forget, f = gradients_by_part(goal.forget, weights, ask.parts[0])
+        retain, r = gradients_by_part(goal.retain, weights, ask.parts[1])
+        return Opposed(forget, retain, goal.alpha, forget_parts=f, retain_parts=r)
+    keep = gate.plain and goal.plain is not None
+    forget, retain = gradients(goal.forget, weights, keep=keep), gradients(goal.retain, weights)
+    plain = gradients(goal.plain, weights) if keep and goal.plain is not None else forget
+    return Opposed(forget, retain, goal.alpha, plain=plain)
+
+
+def held_by(decision: Decision) -> Moves | None:
+    """The mask of a decision that holds weights; one that only scales updates holds none."""
+    return decision.shares if decision.shares[0].dtype == torch.bool else None
+
+
+def measured(update: Gradients, both: Opposed, decision: Decision) -> dict[str, Tensor]:
+    """Density of the mask, whether the update serves both objectives to first order, and what the gate saw."""
+    feasibility = feasible(update, both.forget, both.retain).float()
+    return {"density": density(decision.shares), "feasible": feasibility, **decision.seen}
+
+
+def density(shares: Sequence[Tensor]) -> Tensor:
+    """The share of coordinates that may move."""
+    return torch.stack([(m != 0).sum() for m in shares]).sum() / sum(m.numel() for m in shares)
 
 
 def step(weights: Sequence[Tensor], update: Gradients, optimiser: Optimizer, moves: Moves | None = None) -> None:

@@ -9,7 +9,8 @@ from torch import nn
 
 from service.domain.values import Value
 from service.errors import BadInput
-from worker.optimise import Gate
+from worker.data import Augment
+from worker.gates import Gate, Held
 
 Code = TypeVar("Code", bound=Callable[..., object])
 
@@ -59,5 +60,6 @@ class Registry(Generic[Code]):
 
 
 method = Registry[Callable[..., None]]("method", "worker.methods")
-mask = Registry[Callable[..., Gate | None]]("mask", "worker.masks")
+mask = Registry[Callable[..., Gate | Held | None]]("mask", "worker.masks")
+augmentation = Registry[Callable[..., Augment | None]]("augmentation", "worker.augmentations")
 family = Registry[Callable[..., nn.Module]]("family", "worker.families")

@@ -1,10 +1,11 @@
 """A model from its recipe: built, and trained from scratch. Same rows, same seed, same device: same bits."""
 
+from collections.abc import Generator as Drawn
+from contextlib import contextmanager
 from math import cos, pi, sqrt
 
 import torch
 from torch import Generator, nn
-from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -12,39 +13,58 @@ from service.domain import recipes
 from service.domain.architectures import sizes
 from service.domain.recipes import Spec, Training
 from service.errors import BadInput
-from worker.data import Rows, batches, count
+from worker import augmenting
+from worker.asking import Ask
+from worker.data import Batches, Rows
 from worker.optimise import Objective, OnStep, Progress, descend, ignore, repeatable
 from worker.registry import family
+from worker.resume import Snapshot, epochs
+from worker.tasks import task_of
 
 
-def train(spec: Spec, rows: Rows, *, device: torch.device | str = "cpu", on_step: OnStep = ignore) -> nn.Module:
+def train(
+    spec: Spec, rows: Rows, *, device: torch.device | str = "cpu", on_step: OnStep = ignore,
+    snapshot: Snapshot | None = None,
+) -> nn.Module:
     """Train from scratch.
 
     Args:
         on_step: is told the steps done and in all after each of them; what it raises ends the training.
+        snapshot: written after every epoch; a training that finds it goes on from there to the same bits.
     """
     fits(spec, rows)
     rng = torch.Generator().manual_seed(spec.training.seed)
-    model, rows = build(spec, rng).to(device), rows.to(device)
-    with repeatable():
-        fit(model.train(), rows, spec.training, rng, on_step)
+    with repeatable(), drawn_from(rng):
+        model, rows = build(spec, rng).to(device), rows.to(device)
+        fit(model.train(), rows, spec.training, rng, on_step, snapshot)
     return model.eval()
 
 
-def fit(model: nn.Module, rows: Rows, recipe: Training, rng: Generator, on_step: OnStep) -> None:
+def fit(
+    model: nn.Module, rows: Rows, recipe: Training, rng: Generator, on_step: OnStep, snapshot: Snapshot | None
+) -> None:
     """The recipe's epochs over the rows."""
-    steps = count(len(rows), recipe.batch)
-    progress = Progress(recipe.epochs * steps, on_step)
+    drawn = Batches(rows, rng, recipe.batch, augmenting.of(recipe.augmentation, rows))
+    progress = Progress(recipe.epochs * drawn.count, on_step)
     optimiser = optimiser_of(recipe, model)
     schedule = LambdaLR(optimiser, lambda done: rate(recipe, done / progress.total))
-    drawn = batches(rows, rng, recipe.batch)
+    kept = {"drawn": drawn, "progress": progress, "optimiser": optimiser, "schedule": schedule}
 
-    def objective() -> Objective:
-        x, y = next(drawn)
-        return Objective(retain=cross_entropy(model(x), y))
+    def objective(ask: Ask) -> Objective:
+        batch = next(drawn)
+        return Objective(retain=batch.losses(*ask(batch)).mean())
 
-    for _ in range(recipe.epochs):
-        descend(model, objective, optimiser, steps=steps, progress=progress, schedule=schedule)
+    for _ in epochs(recipe.epochs, model, rng, [], kept, snapshot):
+        descend(model, objective, optimiser, steps=drawn.count, progress=progress, schedule=schedule)
+
+
+@contextmanager
+def drawn_from(rng: Generator) -> Drawn[None]:
+    """Dropout and augmentation draw from torch's global generators: from a seed here, and given back afterwards."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(rng.initial_seed() % 2**63)
+        yield
 
 
 def build(spec: Spec, rng: Generator) -> nn.Module:
@@ -103,6 +123,8 @@ def fits(spec: Spec, rows: Rows) -> None:
         raise BadInput("there are no rows to train on")
     if tuple(rows.x.shape[1:]) != sizes(spec.input):
         raise BadInput(f"rows of shape {tuple(rows.x.shape[1:])} do not fit inputs of shape {sizes(spec.input)}")
-    outside = int(((rows.y < 0) | (rows.y >= spec.classes)).sum())
+    if task_of(rows.y) != spec.task or (spec.task == "multi_label" and rows.y.shape[1] != spec.classes):
+        raise BadInput(f"labels of shape {tuple(rows.y.shape)} and type {rows.y.dtype} are not those of a {spec.task}")
+    outside = int(((rows.y < 0) | (rows.y >= spec.classes)).sum()) if spec.task == "classification" else 0
     if outside:
         raise BadInput(f"{outside} labels are outside 0 … {spec.classes - 1}")

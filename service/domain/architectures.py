@@ -4,7 +4,7 @@ from functools import singledispatch
 from itertools import pairwise
 from math import prod
 
-from service.domain.recipes import Cnn, Image, InputShape, Logistic, Mlp, ResNet18, Spec
+from service.domain.recipes import Cnn, Image, InputShape, Logistic, Mlp, ResNet18, Spec, Tokens, Vector
 from service.domain.values import Value
 from service.errors import BadInput, Fault
 
@@ -18,7 +18,13 @@ def tensors(spec: Spec) -> Tensors:
 
 def sizes(shape: InputShape) -> tuple[int, ...]:
     """The shape of one row."""
-    return (shape.channels, shape.height, shape.width) if isinstance(shape, Image) else (shape.features,)
+    match shape:
+        case Image():
+            return (shape.channels, shape.height, shape.width)
+        case Tokens():
+            return (shape.length,)
+        case Vector():
+            return (shape.features,)
 
 
 def picture(shape: InputShape) -> Image:

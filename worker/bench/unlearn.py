@@ -12,7 +12,7 @@ import torch
 from scipy.stats import t as student
 from torch import nn
 
-from service.domain.recipes import AndMask, Method, NablaTau, ProbMask, Retrain, Spec
+from service.domain.recipes import AndMask, Method, NablaTau, ProbMask, Retrain
 from worker.bench.sources import some
 from worker.data import Rows, Split
 from worker.inference import accuracy, logits
@@ -89,12 +89,12 @@ def bench(
 def one(source: Source, fraction: float, seed: int, references: int, on_part: OnPart) -> dict[str, Numbers]:
     """Every recipe on one split, from one original model."""
     split = source.split(some(source.train, fraction, torch.Generator().manual_seed(seed)))
-    spec = seeded(source.spec, seed)
+    spec = source.spec.seeded(seed)
     on_part(f"seed {seed}: original and retrained")
     original = train(spec, source.train)
     retrained = unlearn(original, split, Retrain(), rng=torch.Generator(), spec=spec)
     on_part(f"seed {seed}: references")
-    others = [train(seeded(spec, 1000 * (k + 1) + seed), split.retain) for k in range(references)]
+    others = [train(spec.seeded(1000 * (k + 1) + seed), split.retain) for k in range(references)]
     judge = Judge(split, source.holdout, others, retrained.model)
     found = judged(original, judge, seed, on_part)
     found["none"] = {"s": 0.0, **judge.look(original)}
@@ -110,11 +110,6 @@ def judged(original: nn.Module, judge: Judge, seed: int, on_part: OnPart) -> dic
         result = unlearn(original, judge.split, recipe, rng=torch.Generator().manual_seed(seed))
         found[name] = {"s": result.seconds, **judge.look(result.model)}
     return found
-
-
-def seeded(spec: Spec, seed: int) -> Spec:
-    """The same recipe with another seed."""
-    return spec.model_copy(update={"training": spec.training.model_copy(update={"seed": seed})})
 
 
 def distances(seen: Numbers, before: Numbers, retrained: Numbers) -> Numbers:

@@ -103,8 +103,7 @@ def references(plan: Plan, rows: Material, device: torch.device, pulse: Pulse) -
 
 
 def _reference(plan: Plan, k: int, rows: Material, device: torch.device, pulse: Pulse) -> Reference:
-    training = plan.spec.training
-    spec = plan.spec.model_copy(update={"training": training.model_copy(update={"seed": training.seed + k})})
+    spec = plan.spec.seeded(plan.spec.training.seed + k)
     start = now(device)
     model = train(spec, rows.retain, device=device, on_step=pulse.phase(f"reference {k}"))
     return Reference(model, now(device) - start)

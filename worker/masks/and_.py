@@ -8,20 +8,20 @@ Differs from the papers: the signs are multiplied, not the values, so that two t
 agreement; and a weight that is held does not move by momentum or weight decay either.
 """
 
-from torch import Tensor
+from torch import nn
 
 from service.domain.recipes import AndMask
-from worker.gradients import Gradients
-from worker.optimise import Gate
+from worker.data import Split
+from worker.gates import Decision, Gate, Opposed
 from worker.registry import mask
 
 
 @mask(AndMask)
-def and_(_: AndMask) -> Gate:
+def and_(_: AndMask, _model: nn.Module, _data: Split) -> Gate:
     """Where the two gradients do not oppose each other."""
-    return agree
+    return Gate(agree)
 
 
-def agree(forget: Gradients, retain: Gradients) -> list[Tensor]:
+def agree(both: Opposed) -> Decision:
     """True where the signs are equal or one gradient is zero."""
-    return [u.sign() * c.sign() >= 0 for u, c in zip(forget, retain, strict=True)]
+    return Decision([u.sign() * c.sign() >= 0 for u, c in zip(both.forget, both.retain, strict=True)])

@@ -12,26 +12,27 @@ from dataclasses import dataclass, field
 from math import sqrt
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from service.domain.recipes import ProbMask
+from worker.data import Split
+from worker.gates import Decision, Gate, Opposed
 from worker.gradients import Gradients
-from worker.optimise import Gate
 from worker.registry import mask
 
 FLOOR = 1e-8    # inside the root, as in the paper: a noise floor of 1e-4 on every gradient
 
 
 @mask(ProbMask)
-def prob(p: ProbMask) -> Gate:
+def prob(p: ProbMask, _model: nn.Module, _data: Split) -> Gate:
     """Where the true gradients agree with probability ≥ p; each objective has its own tracker."""
     new = {"paper": NewestFirst, "adam": BiasCorrected}[p.variance]
     z_U, z_C = new(), new()
 
-    def gate(forget: Gradients, retain: Gradients) -> list[Tensor]:
-        return [agreement(u, c) >= p.p for u, c in zip(z_U(forget), z_C(retain), strict=True)]
+    def decide(both: Opposed) -> Decision:
+        return Decision([agreement(u, c) >= p.p for u, c in zip(z_U(both.forget), z_C(both.retain), strict=True)])
 
-    return gate
+    return Gate(decide)
 
 
 def agreement(z_U: Tensor, z_C: Tensor) -> Tensor:

@@ -15,13 +15,14 @@ from worker.unlearning import Run
 
 
 @method(Retrain)
-def retrain(model: nn.Module, data: Split, _: Retrain, run: Run) -> None:
+def retrain(model: nn.Module, data: Split, p: Retrain, run: Run) -> None:
     """The weights at hand are not looked at, only replaced."""
     if run.spec is None:
         raise BadInput("retraining needs the model's recipe: pass spec=")
     same_architecture(model, run.spec)
     device = next(model.parameters()).device
-    fresh = train(run.spec, data.retain, device=device, on_step=run.on_step)
+    spec = run.spec.augmented(p.augmentation)
+    fresh = train(spec, data.retain, device=device, on_step=run.on_step, snapshot=run.snapshot)
     model.load_state_dict(fresh.state_dict())
 
 
