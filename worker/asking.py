@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from service.errors import BadInput
 from worker.data import Batch
-from worker.distributed import everyone
+from worker.distributed import everyone, processes
 from worker.gates import Gate
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -19,8 +20,11 @@ class Ask:
     """
 
     def __init__(self, model: nn.Module, *, apart: bool = False, micro: int = 1) -> None:
+        moving = [m for m in model.modules() if isinstance(m, BATCH_NORMS) and m.training]
+        if processes() > 1 and not all(isinstance(m, nn.SyncBatchNorm) for m in moving):
+            raise BadInput("statistics over a batch cannot be taken by several processes: one process, or bn=frozen")
         self.model, self.micro = model, micro
-        self.apart = apart or micro > 1 or any(isinstance(m, BATCH_NORMS) and m.training for m in model.modules())
+        self.apart = apart or micro > 1 or bool(moving)
         self.parts: list[Sequence[Tensor]] = []     # this process's answers to each batch, by micro-batch
 
     @classmethod
@@ -39,6 +43,8 @@ class Ask:
         return [everyone(answers, len(batch)) for answers, batch in zip(own, batches, strict=True)]
 
     def _answer(self, x: Tensor) -> Tensor:
+        if not len(x):      # more processes than rows: not every model can be asked about none
+            return self._answer(x.new_ones(1, *x.shape[1:]))[:0]
         if x.device.type != "cuda":
             return self.model(x)
         with torch.autocast("cuda", torch.bfloat16):

@@ -99,7 +99,7 @@ Augment = Callable[[Batch], Batch]      # of the inputs as a model is fed; draws
 class Batches(Iterator[Batch]):
     """Endless batches of at most `size` rows; each pass has its own order and sees every row once.
 
-    The parts of a pass differ by at most one row, so no batch is a lone row that batch statistics cannot be taken of.
+    The parts of a pass differ by at most one row: where it can be helped, none is a lone row without statistics.
     """
 
     def __init__(self, rows: Rows, rng: Generator, size: int, augment: Augment | None = None) -> None:
@@ -111,8 +111,10 @@ class Batches(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         if not len(self._order):
-            self._order = torch.randperm(len(self.rows), generator=self.rng)
-        part = self._order.tensor_split(self.count)[self._at].to(self.rows.y.device)
+            self._order = torch.randperm(len(self.rows), generator=self.rng).to(self.rows.y.device)
+        size, larger = divmod(len(self.rows), self.count)       # the first ones have a row more
+        first = self._at * size + min(self._at, larger)
+        part = self._order[first : first + size + (self._at < larger)]
         self._at += 1
         if self._at == self.count:
             self.restart()

@@ -5,8 +5,43 @@ gradients of all is therefore that of the whole batch, whatever the loss does wi
 The gradients are added here and not by the DDP wrapper, because a mask compares two of them before every step.
 """
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import get_node_local_rank
+
+from service.errors import BadInput
+
+
+@contextmanager
+def joined() -> Generator[None]:
+    """Take part in the job that torchrun started this process for; without torchrun there is nothing to join.
+
+    Each process of a machine has a GPU of its own; without GPUs they talk over gloo.
+
+    Raises:
+        BadInput: a machine has fewer GPUs than processes.
+    """
+    if not distributed.is_available() or not distributed.is_torchelastic_launched():
+        yield
+        return
+    cuda = torch.cuda.is_available()
+    if cuda:
+        settle(get_node_local_rank())
+    distributed.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def settle(own: int) -> None:
+    """The GPU that `cuda` means in this process."""
+    if own >= torch.cuda.device_count():
+        raise BadInput(f"there are fewer GPUs than processes: {torch.cuda.device_count()}")
+    torch.cuda.set_device(own)
 
 
 def processes() -> int:

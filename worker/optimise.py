@@ -83,7 +83,7 @@ def descend(
         schedule: of the learning rate, where it changes with every step.
     Raises:
         BadInput: the gate compares two gradients, and the objective has one.
-        Diverged: a loss was not finite. It is looked at once per call, so that a GPU need not wait at every step.
+        Diverged: a loss or a weight was not finite. They are looked at once per call: a GPU waits at no step.
     """
     weights, first = trainable(model), progress.done + 1
     owns(optimiser, weights)
@@ -98,7 +98,10 @@ def descend(
         if schedule:
             schedule.step()
         progress.tick()
-    return means(seen, first=first)
+    averages = means(seen, first=first)
+    if not finite(weights):
+        raise Diverged(step=progress.done)
+    return averages
 
 
 def trainable(model: nn.Module) -> list[nn.Parameter]:
@@ -111,6 +114,11 @@ def owns(optimiser: Optimizer, weights: Sequence[Tensor]) -> None:
     held = {id(w) for group in optimiser.param_groups for w in group["params"]}
     if held != {id(w) for w in weights}:
         raise ValueError("the optimiser holds other weights than the model's own that may move")
+
+
+def finite(weights: Sequence[Tensor]) -> bool:
+    """Whether every weight is a number; the last step may have ruined them after its loss was taken."""
+    return bool(torch.stack([w.detach().isfinite().all() for w in weights]).all())
 
 
 def repeatable() -> AbstractContextManager[None]:

@@ -22,6 +22,21 @@ def task_of(y: Tensor) -> Task:
     return "regression" if y.dim() == 1 else "multi_label"
 
 
+def refuse_labels(y: Tensor, outputs: int) -> None:
+    """Refuse labels that a model with so many outputs knows nothing of."""
+    match task_of(y), y.dim():
+        case "classification", 1:
+            fits = bool(((y >= 0) & (y < outputs)).all())
+        case "multi_label", 2:
+            fits = y.shape[1] == outputs
+        case "regression", 1:
+            fits = outputs == 1
+        case _:
+            fits = False
+    if not fits:
+        raise BadInput(f"labels of a {task_of(y)} are not what a model with {outputs} outputs answers")
+
+
 def losses(outputs: Tensor, y: Tensor) -> Tensor:
     """(n,) loss of each row."""
     match task_of(y):
@@ -69,7 +84,9 @@ def wrong_labels(y: Tensor, outputs: int, rng: Generator) -> Tensor:
             return torch.where(turned.to(y.device), 1 - y, y)
         case "regression":
             spread = y.std() if len(y) > 1 else y.abs().mean()
-            return y + (1 + torch.rand(y.shape, generator=rng).to(y)) * spread.clamp(min=1e-3)
+            least = 1e-3 * y.abs().max().clamp(min=1)       # so that it is another number in floats, too
+            side = torch.randint(2, y.shape, generator=rng).to(y) * 2 - 1
+            return y + side * (1 + torch.rand(y.shape, generator=rng).to(y)) * torch.maximum(spread, least)
 
 
 def any_labels(y: Tensor, outputs: int, rng: Generator) -> Tensor:

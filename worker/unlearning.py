@@ -1,8 +1,6 @@
 """Forget rows: a method of the menu works on a copy of the model, and what happened is returned."""
 
-from collections.abc import Generator as Drawn
 from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -17,15 +15,16 @@ from service.errors import BadInput
 from worker import augmenting, resume
 from worker.asking import BATCH_NORMS
 from worker.checkpoint import digest
-from worker.data import Batches, Split
+from worker.data import Augment, Batches, Rows, Split
 from worker.gates import Gate, Held, Stateful
 from worker.guarding import Watch, watch
-from worker.inference import at_rest
-from worker.optimise import OnStep, Progress, ignore, repeatable
-from worker.overlap import refuse_overlap
+from worker.inference import at_rest, logits
+from worker.optimise import OnStep, Progress, ignore, repeatable, trainable
+from worker.overlap import fingerprint, refuse_overlap
 from worker.registry import mask as masks
 from worker.registry import method as methods
 from worker.resume import Snapshot
+from worker.tasks import refuse_labels, task_of
 from worker.training import drawn_from
 
 Log = dict[str, float]
@@ -51,6 +50,7 @@ class Run:
     log: list[Log] = field(default_factory=list)
     snapshot: Snapshot | None = None
     watch: Watch | None = None
+    whole: bool = False     # whether statistics over a batch are taken, which a lone row has none of
 
     def epochs(
         self, E: int, model: nn.Module, *, gate: Gate | Held | None = None, **kept: Stateful | None
@@ -73,15 +73,21 @@ class Run:
 
     def retain(self, data: Split, p: Descent) -> Batches:
         """Batches of the retain rows, as the recipe has them augmented."""
-        return Batches(data.retain, self.rng, p.batch, augmenting.of(p.augment_retain, data.retain))
+        return self._batches(data.retain, p.batch, augmenting.of(p.augment_retain, data.retain))
 
     def forget(self, data: Split, p: Descent) -> Batches:
         """Batches of the forget rows, as the recipe has them augmented."""
-        return Batches(data.forget, self.rng, p.batch, augmenting.of(p.augment_forget, data.forget))
+        return self._batches(data.forget, p.batch, augmenting.of(p.augment_forget, data.forget))
 
     def gate(self, model: nn.Module, data: Split, p: Mask) -> Gate | Held | None:
         """What decides which weights may move."""
         return masks.find(p)(p, model, data)
+
+    def _batches(self, rows: Rows, size: int, augment: Augment | None) -> Batches:
+        drawn = Batches(rows, self.rng, size, augment)
+        if self.whole and len(rows) // drawn.count < 2:
+            raise BadInput("the running statistics of a lone row are that row: bn=frozen, or larger batches")
+        return drawn
 
 
 def unlearn(
@@ -106,24 +112,24 @@ def unlearn(
     """
     complete(data)
     copy = deepcopy(model)
+    copy.zero_grad()        # what its training left there is of the rows
     device = next(copy.parameters()).device
     data = data.to(device)
-    kept = Snapshot(snapshot, name_of(model, data, method, rng)) if snapshot else None
+    answerable(copy, data)
+    kept = Snapshot(snapshot, name_of(copy, data, method, rng, spec)) if snapshot else None
     start = now(device)
     with at_rest(copy), repeatable(), drawn_from(rng):
-        run = Run(rng, spec, on_step, snapshot=kept, watch=watch(copy, data, method))
-        with norms(copy, method):
-            methods.find(method)(copy, data, method, run)
+        moving = norms(copy, method)
+        run = Run(rng, spec, on_step, snapshot=kept, watch=watch(copy, data, method), whole=bool(moving))
+        for module in moving:
+            module.train()
+        methods.find(method)(copy, data, method, run)
     return Unlearned(copy, now(device) - start, tuple(run.log), method)
 
 
-@contextmanager
-def norms(model: nn.Module, method: Method) -> Drawn[None]:
-    """Running statistics move if the recipe says so; nothing else leaves evaluation mode."""
-    moving = [m for m in model.modules() if isinstance(m, BATCH_NORMS)] if getattr(method, "bn", "") == "train" else []
-    for module in moving:
-        module.train()
-    yield
+def norms(model: nn.Module, method: Method) -> list[nn.Module]:
+    """The layers whose running statistics move, if the recipe says so; nothing else leaves evaluation mode."""
+    return [m for m in model.modules() if isinstance(m, BATCH_NORMS)] if getattr(method, "bn", "") == "train" else []
 
 
 def complete(data: Split) -> None:
@@ -133,16 +139,32 @@ def complete(data: Split) -> None:
         raise BadInput("these parts of the split have no rows: retain. To forget everything, delete the model")
     if empty:
         raise BadInput(f"these parts of the split have no rows: {', '.join(empty)}")
-    if len({part.x.shape[1:] for part in (data.retain, data.forget, data.validation)}) > 1:
+    parts = (data.retain, data.forget, data.validation)
+    if len({part.x.shape[1:] for part in parts}) > 1:
         raise BadInput("the parts of the split differ in the shape of their rows")
+    if len({(task_of(part.y), part.y.shape[1:]) for part in parts}) > 1:
+        raise BadInput("the parts of the split differ in the kind of their labels")
     refuse_overlap(data)
 
 
-def name_of(model: nn.Module, data: Split, method: Method, rng: Generator) -> str:
+def answerable(model: nn.Module, data: Split) -> None:
+    """Refuse a model of which no weight may move, and labels that are none of its outputs."""
+    if not trainable(model):
+        raise BadInput("every weight of the model is frozen, so it cannot forget")
+    try:
+        outputs = logits(model, data.validation.take(torch.zeros(1, dtype=torch.long))).shape[1:].numel()
+    except RuntimeError as error:
+        raise BadInput(f"the model does not take rows of shape {tuple(data.validation.x.shape[1:])}") from error
+    for part in (data.retain, data.forget, data.validation):
+        refuse_labels(part.y, outputs)
+
+
+def name_of(model: nn.Module, data: Split, method: Method, rng: Generator, spec: Spec | None) -> str:
     """What tells this run from every other."""
-    sizes = ".".join(str(len(part)) for part in (data.retain, data.forget, data.validation))
-    told = f"{digest(model)} {sizes} {rng.initial_seed()} {method.model_dump_json()}"
-    return sha256(told.encode()).hexdigest()
+    told = sha256(f"{digest(model)} {method!r} {spec!r}".encode() + rng.get_state().numpy().tobytes())
+    for part in (data.retain, data.forget, data.validation):
+        told.update(fingerprint(part))
+    return told.hexdigest()
 
 
 def now(device: torch.device) -> float:
