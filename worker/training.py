@@ -20,6 +20,9 @@ from worker.optimise import Objective, OnStep, Progress, descend, ignore, repeat
 from worker.registry import family
 from worker.resume import Snapshot, epochs
 from worker.tasks import task_of
+from worker.transformer import Learned
+
+LOOKED_UP = 0.02        # standard deviation of embeddings and positions, as in BERT and ViT
 
 
 def train(
@@ -83,14 +86,18 @@ def skeleton(spec: Spec) -> nn.Module:
 
 
 def initialise(module: nn.Module, rng: Generator) -> None:
-    """Torch's own defaults, but from a generator and not from the global seed."""
+    """Torch's own defaults, but from a generator and not from the global seed; what is looked up begins small."""
     match module:
         case nn.Linear() | nn.Conv2d():
             nn.init.kaiming_uniform_(module.weight, a=sqrt(5), generator=rng)
             if module.bias is not None:
                 bound = 1 / sqrt(module.weight[0].numel())
                 nn.init.uniform_(module.bias, -bound, bound, generator=rng)
-        case nn.BatchNorm2d():
+        case nn.Embedding() | Learned():
+            nn.init.normal_(module.weight, std=LOOKED_UP, generator=rng)
+            if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+                nn.init.zeros_(module.weight[module.padding_idx])
+        case nn.BatchNorm2d() | nn.LayerNorm():
             module.reset_parameters()
         case _:
             if list(module.parameters(recurse=False)):

@@ -4,7 +4,20 @@ from functools import singledispatch
 from itertools import pairwise
 from math import prod
 
-from service.domain.recipes import Cnn, Image, InputShape, Logistic, Mlp, ResNet18, Spec, Tokens, Vector
+from service.domain.recipes import (
+    Cnn,
+    Image,
+    InputShape,
+    Logistic,
+    Mlp,
+    ResNet18,
+    Spec,
+    TextTransformer,
+    Tokens,
+    Vector,
+    Vgg16Bn,
+    VitTiny,
+)
 from service.domain.values import Value
 from service.errors import BadInput, Fault
 
@@ -27,12 +40,43 @@ def sizes(shape: InputShape) -> tuple[int, ...]:
             return (shape.features,)
 
 
+NOUNS = {"vector": "vectors", "image": "pictures", "tokens": "texts"}
+VGG16 = (1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8)     # widths of the convolutions before each pooling
+
+
+def flat(shape: InputShape) -> int:
+    """How many numbers a row has; those of words are names, which cannot be added up."""
+    if isinstance(shape, Tokens):
+        raise _refusal("vectors or pictures", shape)
+    return prod(sizes(shape))
+
+
 def picture(shape: InputShape) -> Image:
     """The shape, where it is a picture's; a convolution has no use for another."""
     if not isinstance(shape, Image):
-        detail = "this family takes pictures, not vectors"
-        raise BadInput(detail, faults=[Fault("/family", detail)])
+        raise _refusal("pictures", shape)
     return shape
+
+
+def text(shape: InputShape) -> Tokens:
+    """The shape, where it is a text's."""
+    if not isinstance(shape, Tokens):
+        raise _refusal("texts", shape)
+    return shape
+
+
+def patches(family: VitTiny, shape: InputShape) -> int:
+    """How many patches cover a picture without a rest."""
+    image = picture(shape)
+    if image.height % family.patch or image.width % family.patch:
+        detail = f"pictures of {image.height} × {image.width} cannot be cut into patches of side {family.patch}"
+        raise BadInput(detail, faults=[Fault("/family/patch", detail)])
+    return (image.height // family.patch) * (image.width // family.patch)
+
+
+def _refusal(wanted: str, shape: InputShape) -> BadInput:
+    detail = f"this family takes {wanted}, not {NOUNS[shape.kind]}"
+    return BadInput(detail, faults=[Fault("/family", detail)])
 
 
 @singledispatch
@@ -42,12 +86,12 @@ def _tensors(family: Value, _shape: InputShape, _classes: int) -> Tensors:
 
 @_tensors.register
 def _(_family: Logistic, shape: InputShape, classes: int) -> Tensors:
-    return _linear("head", prod(sizes(shape)), classes)
+    return _linear("head", flat(shape), classes)
 
 
 @_tensors.register
 def _(family: Mlp, shape: InputShape, classes: int) -> Tensors:
-    widths = (prod(sizes(shape)), *family.hidden)
+    widths = (flat(shape), *family.hidden)
     hidden = [_linear(f"hidden.{i}.0", a, b) for i, (a, b) in enumerate(pairwise(widths))]
     return _join(*hidden, _linear("head", widths[-1], classes))
 
@@ -70,6 +114,57 @@ def _(family: ResNet18, shape: InputShape, classes: int) -> Tensors:
     stem = _convolution("conv1", "bn1", picture(shape).channels, width)
     layers = [_layer(f"layer{i + 1}", width << max(0, i - 1), width << i) for i in range(4)]
     return _join(stem, *layers, _linear("head", 8 * width, classes))
+
+
+@_tensors.register
+def _(family: Vgg16Bn, shape: InputShape, classes: int) -> Tensors:
+    inside, blocks = picture(shape).channels, list[Tensors]()
+    for i, widths in enumerate(VGG16, start=1):
+        for j, times in enumerate(widths):
+            place, outside = f"block{i}.{3 * j}", times * family.width      # convolution, normalisation, ReLU
+            blocks.append(_convolution(place, f"block{i}.{3 * j + 1}", inside, outside))
+            inside = outside
+    return _join(*blocks, _linear("head", inside, classes))
+
+
+@_tensors.register
+def _(family: VitTiny, shape: InputShape, classes: int) -> Tensors:
+    width, n = family.width, patches(family, shape)
+    cut: Tensors = {
+        "patches.weight": ("F32", (width, picture(shape).channels, family.patch, family.patch)),
+        "patches.bias": ("F32", (width,)),
+        "token.weight": ("F32", (1, width)),
+        "positions.weight": ("F32", (n + 1, width)),
+    }
+    return _join(cut, _encoder(width, family.depth), _linear("head", width, classes))
+
+
+@_tensors.register
+def _(family: TextTransformer, shape: InputShape, classes: int) -> Tensors:
+    width, tokens = family.width, text(shape)
+    embedded: Tensors = {
+        "words.weight": ("F32", (tokens.vocabulary, width)), "positions.weight": ("F32", (tokens.length, width)),
+    }
+    return _join(embedded, _encoder(width, family.depth), _linear("head", width, classes))
+
+
+def _encoder(width: int, depth: int) -> Tensors:
+    return _join(*(_attention_block(f"blocks.{i}", width) for i in range(depth)), _norm("norm", width))
+
+
+def _attention_block(name: str, width: int) -> Tensors:
+    return _join(
+        _norm(f"{name}.norm1", width),
+        _linear(f"{name}.attention.qkv", width, 3 * width),
+        _linear(f"{name}.attention.out", width, width),
+        _norm(f"{name}.norm2", width),
+        _linear(f"{name}.mlp.0", width, 4 * width),
+        _linear(f"{name}.mlp.2", 4 * width, width),
+    )
+
+
+def _norm(name: str, width: int) -> Tensors:
+    return {f"{name}.weight": ("F32", (width,)), f"{name}.bias": ("F32", (width,))}
 
 
 def _layer(name: str, inside: int, outside: int) -> Tensors:

@@ -2,13 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from service.domain.values import Value
 
 Width = Annotated[int, Field(gt=0, le=8192)]
 Depth = Annotated[int, Field(gt=0, le=48)]
-Heads = Annotated[int, Field(gt=0, le=64)]
+
+
+def _share_the_width(heads: int, info: ValidationInfo) -> int:
+    width = info.data.get("width", 0)
+    if width % heads:
+        raise ValueError(f"a width of {width} cannot be shared by {heads} heads: make it a multiple")
+    return heads
+
+
+Heads = Annotated[int, Field(gt=0, le=64, validate_default=True), AfterValidator(_share_the_width)]    # after `width`
 
 
 class Logistic(Value):
@@ -46,7 +55,7 @@ class Vgg16Bn(Value):
 
 
 class VitTiny(Value):
-    """Vision transformer of the size ViT-Ti; `width` is a multiple of `heads`."""
+    """Vision transformer of the size ViT-Ti; `width` is a multiple of `heads`, a picture's sides of `patch`."""
 
     name: Literal["vit_tiny"] = "vit_tiny"
     patch: Annotated[int, Field(gt=0, le=64)] = 4
@@ -56,7 +65,7 @@ class VitTiny(Value):
 
 
 class TextTransformer(Value):
-    """A small transformer encoder over tokens, averaged over the text; `width` is a multiple of `heads`."""
+    """A small transformer encoder over the words of a text, averaged; `width` is a multiple of `heads`."""
 
     name: Literal["text_transformer"] = "text_transformer"
     width: Width = 128

@@ -27,8 +27,8 @@ class Tokens(Value):
     """Rows are texts as `length` numbers of words below `vocabulary`; 0 fills up what is shorter."""
 
     kind: Literal["tokens"] = "tokens"
-    length: Annotated[int, Field(gt=0, le=4096)]
-    vocabulary: Annotated[int, Field(ge=3, le=1 << 20)]
+    length: Annotated[int, Field(gt=0, le=4096)] = 128             # longer texts are cut
+    vocabulary: Annotated[int, Field(ge=3, le=1 << 20)] = 16_384    # words are hashed into this many numbers
 
 
 InputShape = Annotated[Vector | Image | Tokens, Field(discriminator="kind")]
