@@ -15,15 +15,18 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
+from service import seccomp
 from service.errors import BadInput, ExpungeError
 
 CHUNK = 1 << 16
 NO_MODULE = 70      # exit status of a child whose module could not be imported: our fault, not the file's
 TOO_MUCH = 71       # exit status of a child that saw itself exceed its memory
+NO_FILTER = 72      # exit status of a child that the kernel did not let give up the network
 ENVIRONMENT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",      # gives memory back, so the limit measures what is in use
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    "TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1",       # nothing here loads a pickle; should anything try, torch refuses
 }
 
 
@@ -37,6 +40,7 @@ class Limits:
     files: int = 64             # open at once
     file_mb: int = 0            # size of any file it writes
     output_mb: int = 16         # of standard output; only `run` collects it
+    network: bool = False       # sockets and starting programs; denied where the system offers that: see seccomp
 
 
 def run(module: str, *args: str, limits: Limits, stdin: int = subprocess.DEVNULL) -> object:
@@ -107,6 +111,8 @@ def _expect_success(child: subprocess.Popen[bytes], wait_s: float) -> None:
         raise _unparsable() from None
     if status == NO_MODULE:
         raise ExpungeError("the program that reads files is not installed completely")
+    if status == NO_FILTER:
+        raise ExpungeError("the kernel has no seccomp filters, so files of strangers cannot be read safely here")
     if status:
         raise _unparsable()
 
@@ -138,6 +144,15 @@ def restrict(limits: Limits) -> None:
     _cap(resource.RLIMIT_DATA, limits.memory_mb << 20)
     if sys.platform == "darwin":        # where the kernel takes note of RLIMIT_DATA, and does nothing
         threading.Thread(target=_watch, args=(limits.memory_mb << 20,), daemon=True).start()
+    if not limits.network:
+        _close_off()
+
+
+def _close_off() -> None:
+    try:
+        seccomp.close_off()
+    except OSError:
+        sys.exit(NO_FILTER)
 
 
 def _cap(what: int, most: int) -> None:
