@@ -45,9 +45,20 @@ def scaled(update: Gradients, shares: Sequence[Tensor]) -> Gradients:
     return [torch.where(s, g, 0.0) if s.dtype == torch.bool else s * g for g, s in zip(update, shares, strict=True)]
 
 
+def flat(g: Sequence[Tensor]) -> Tensor:
+    """(d,) all coordinates, in the order of the weights: arithmetic in few calls, however many tensors there are."""
+    return torch.cat([x.reshape(-1) for x in g])
+
+
+def shaped(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
+    """The coordinates in the weights' shapes again."""
+    parts = vector.split([x.numel() for x in like])
+    return [part.view(x.shape) for part, x in zip(parts, like, strict=True)]
+
+
 def inner(a: Gradients, b: Gradients) -> Tensor:
     """⟨a, b⟩ over all weights."""
-    return torch.stack([(x * y).sum() for x, y in zip(a, b, strict=True)]).sum()
+    return flat(a) @ flat(b)
 
 
 def feasible(update: Gradients, forget: Gradients, retain: Gradients) -> Tensor:

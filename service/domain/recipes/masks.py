@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from service.domain.values import OpenShare, Value
 
 Variance = Literal["paper", "sem", "adam"]      # how the noise of a gradient's coordinate is estimated
+MOST = 0.7507   # the probability that the paper's variance can reach after its first step
 
 
 class NoMask(Value):
@@ -27,6 +28,15 @@ class ProbMask(Value):
     name: Literal["prob"] = "prob"
     p: OpenShare = 0.3
     variance: Variance = "paper"
+
+    @model_validator(mode="after")
+    def _something_may_move(self) -> "ProbMask":
+        if self.variance == "paper" and self.p > MOST:
+            raise ValueError(
+                f"with variance=paper no probability exceeds {MOST} after the first step, so p = {self.p} holds every"
+                " weight: choose a lower p, or variance=sem or adam"
+            )
+        return self
 
 
 class FocusMask(Value):
@@ -55,4 +65,8 @@ class OptMask(Value):
 
 
 Mask = Annotated[NoMask | AndMask | ProbMask | FocusMask | SaliencyMask | OptMask, Field(discriminator="name")]
-PAIRED = frozenset({"and", "prob", "focus", "opt"})     # compare two gradients, so they need both losses in one step
+
+
+def paired(mask: Mask) -> bool:
+    """Whether it decides anew at each step from both gradients, so that a step needs both losses."""
+    return not isinstance(mask, NoMask) and not (isinstance(mask, SaliencyMask) and mask.scope == "global")

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from service.domain.recipes.augmentations import Augmentation, NoAugmentation
 from service.domain.recipes.guards import AscentGuard
-from service.domain.recipes.masks import PAIRED, Mask, NoMask
+from service.domain.recipes.masks import Mask, NoMask, paired
 from service.domain.values import Count, Rate, Share, Value
 
 M = TypeVar("M", bound=Value)
@@ -166,6 +166,6 @@ Method = Annotated[
 
 
 def _paired(recipe: M, order: Order, mask: Mask) -> M:
-    if order == "sequential" and mask.name in PAIRED:
-        raise ValueError(f"the mask {mask.name!r} compares two gradients, so batches have to be paired: order=paired")
+    if order == "sequential" and paired(mask):
+        raise ValueError(f"the mask {mask.name!r} needs both losses in one step, so batches are paired: order=paired")
     return recipe
