@@ -1,4 +1,4 @@
-"""What may be done to pictures before a model is trained on them; never to those that it is judged by."""
+"""What may be done to rows before a model is trained on them; never to those that it is judged by."""
 
 from typing import Annotated, Literal
 
@@ -14,7 +14,7 @@ class NoAugmentation(Value):
 
 
 class CropFlip(Value):
-    """A random crop after padding, and a mirror image half of the time: the usual one of the CIFAR papers."""
+    """A random crop after padding with black, and a mirror image half of the time: the usual one of CIFAR papers."""
 
     name: Literal["crop_flip"] = "crop_flip"
     padding: Annotated[int, Field(gt=0, le=64)] = 4
@@ -31,11 +31,11 @@ class RandAugment(Value):
 
     name: Literal["randaugment"] = "randaugment"
     n: Annotated[int, Field(gt=0, le=8)] = 2
-    m: Annotated[int, Field(gt=0, lt=30)] = 9
+    m: Annotated[int, Field(gt=0, le=30)] = 9
 
 
 class Cutout(Value):
-    """A square of this share of the side is blanked, after crop and flip (DeVries, Taylor 2017)."""
+    """A square of this share of the side is made black, after crop and flip (DeVries, Taylor 2017)."""
 
     name: Literal["cutout"] = "cutout"
     side: OpenShare = 0.5
