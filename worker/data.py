@@ -2,20 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Generator, Tensor
 
+from service.domain.recipes import Tokens
 from service.errors import BadInput, InvalidDataset
 from worker import tasks
+from worker.columns import TOKENS, features, labels, persons
 from worker.distributed import share
 
 
@@ -146,13 +145,17 @@ def load_tensors(path: Path) -> Rows:
     return Rows(held["x"], held["y"], held.get("groups"))
 
 
-def read_parquet(path: Path, split: str | None = None) -> tuple[Rows, list[str]]:
-    """Rows of a data set's Parquet file, all or those of one split, and their sample ids."""
+def read_parquet(path: Path, split: str | None = None, *, tokens: Tokens = TOKENS) -> tuple[Rows, list[str]]:
+    """Rows of a data set's Parquet file, all or those of one split, and their sample ids.
+
+    Args:
+        tokens: how texts become numbers of words; a text is read where there is neither a picture nor a vector.
+    """
     table = read_table(path, split)
     if not table.num_rows:
         raise InvalidDataset("the file has no such rows")
-    y = torch.from_numpy(table["label"].to_numpy().astype(np.int64))
-    return Rows(features(table), y, persons(table)), table["sample_id"].cast(pa.string()).to_pylist()
+    ids: list[str] = table["sample_id"].cast(pa.string()).to_pylist()
+    return Rows(features(table, tokens), labels(table), persons(table)), ids
 
 
 def read_table(path: Path, split: str | None) -> pa.Table:
@@ -164,30 +167,3 @@ def read_table(path: Path, split: str | None) -> pa.Table:
         return pq.read_table(path, filters=None if split is None else [("split", "==", split)])
     except pa.ArrowInvalid as error:
         raise InvalidDataset("the file is not Parquet") from error
-
-
-def features(table: pa.Table) -> Tensor:
-    """float32 (n, F) from lists, or uint8 (n, C, H, W) from encoded pictures."""
-    if "image" in table.column_names:
-        return torch.stack([pixels(encoded) for encoded in table["image"].to_pylist()])
-    if "features" not in table.column_names:
-        raise InvalidDataset("there is neither a column `features` nor a column `image`")
-    flat = table["features"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return torch.from_numpy(flat.reshape(table.num_rows, -1).astype(np.float32))
-
-
-def pixels(encoded: bytes) -> Tensor:
-    """uint8 (C, H, W) of one encoded picture; grey or colour."""
-    with Image.open(BytesIO(encoded)) as image:
-        held = np.array(image if image.mode == "L" else image.convert("RGB"))
-    return torch.from_numpy(held).reshape(*held.shape[:2], -1).permute(2, 0, 1)
-
-
-def persons(table: pa.Table) -> Tensor | None:
-    """A number for each person; None where the file knows of none. A row without one is a person of its own."""
-    if "subject_id" not in table.column_names or table["subject_id"].null_count == table.num_rows:
-        return None
-    codes = table["subject_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    alone = np.isnan(codes.astype(float))
-    known = np.where(alone, 0, codes).astype(np.int64)
-    return torch.from_numpy(np.where(alone, known.max() + 1 + alone.cumsum(), known))

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from service.domain.policy import Policy
-from service.domain.recipes import Family, Image, InputShape, Spec, Training, Vector
+from service.domain.recipes import Family, Image, InputShape, Spec, Tokens, Training, Vector
 from service.domain.values import Value
 from service.errors import BadInput, UnknownClass, UnknownSamples
 from worker.data import Rows, Split, read_parquet
+from worker.tasks import task_of
 
 Kind = Literal["samples", "subjects", "classes"]
 COLUMN: dict[Kind, str] = {"samples": "sample_id", "subjects": "subject_id", "classes": "label"}
@@ -28,6 +29,7 @@ class Described(Value):
     dataset: str
     family: Family
     training: Training = Training()
+    text: Tokens = Tokens()         # how texts are read, where the rows are texts
     policy: Policy = Policy()
 
 
@@ -58,19 +60,34 @@ def describe(path: Path) -> Described:
 
 def read(data: Path, model: Path) -> Source:
     """The three splits of a Parquet file, and the model that belongs to them."""
-    parts = [read_parquet(data, split)[0] for split in SPLITS]
-    return source(describe(model), parts)
+    described = describe(model)
+    return source(described, [read_parquet(data, split, tokens=described.text)[0] for split in SPLITS])
 
 
 def source(described: Described, parts: Sequence[Rows]) -> Source:
-    """The recipe gets the shape of the rows and the range of the labels."""
-    classes = max(2, 1 + max(int(part.y.max()) for part in parts))
-    spec = Spec(family=described.family, training=described.training, input=shape_of(parts[0]), classes=classes)
+    """The recipe gets the shape of the rows, and the task and the outputs of the labels."""
+    spec = Spec(
+        family=described.family, training=described.training, input=shape_of(parts[0], described.text),
+        task=task_of(parts[0].y), classes=outputs([part.y for part in parts]),
+    )
     return Source(described.dataset, spec, described.policy, *parts)
 
 
-def shape_of(rows: Rows) -> InputShape:
+def outputs(labels: Sequence[Tensor]) -> int:
+    """How many numbers a model answers with: one per class or label, one for a value."""
+    match task_of(labels[0]):
+        case "classification":
+            return max(2, 1 + max(int(y.max()) for y in labels))
+        case "multi_label":
+            return labels[0].shape[1]
+        case "regression":
+            return 1
+
+
+def shape_of(rows: Rows, text: Tokens) -> InputShape:
     """What one row looks like."""
+    if not rows.x.is_floating_point() and rows.x.dim() == 2:
+        return text
     if rows.x.dim() == 2:
         return Vector(features=rows.x.shape[1])
     channels, height, width = rows.x.shape[1:]

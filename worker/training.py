@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from math import cos, pi, sqrt
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from service.domain import recipes
 from service.domain.architectures import sizes
-from service.domain.recipes import Spec, Training
+from service.domain.recipes import Spec, Tokens, Training
 from service.errors import BadInput
 from worker import augmenting
 from worker.asking import Ask
@@ -130,8 +130,17 @@ def fits(spec: Spec, rows: Rows) -> None:
         raise BadInput("there are no rows to train on")
     if tuple(rows.x.shape[1:]) != sizes(spec.input):
         raise BadInput(f"rows of shape {tuple(rows.x.shape[1:])} do not fit inputs of shape {sizes(spec.input)}")
+    if isinstance(spec.input, Tokens):
+        known(rows.x, spec.input)
     if task_of(rows.y) != spec.task or (spec.task == "multi_label" and rows.y.shape[1] != spec.classes):
         raise BadInput(f"labels of shape {tuple(rows.y.shape)} and type {rows.y.dtype} are not those of a {spec.task}")
     outside = int(((rows.y < 0) | (rows.y >= spec.classes)).sum()) if spec.task == "classification" else 0
     if outside:
         raise BadInput(f"{outside} labels are outside 0 … {spec.classes - 1}")
+
+
+def known(x: Tensor, tokens: Tokens) -> None:
+    """Refuse rows that are not numbers of words of this vocabulary."""
+    outside = len(x) if x.is_floating_point() else int(((x < 0) | (x >= tokens.vocabulary)).any(dim=1).sum())
+    if outside:
+        raise BadInput(f"{outside} rows are not numbers of words between 0 and {tokens.vocabulary - 1}")
