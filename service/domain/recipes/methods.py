@@ -14,11 +14,14 @@ ROWS = frozenset({"samples", "subjects"})
 ALL = ROWS | {"classes"}
 Passes = Annotated[float, Field(gt=0, le=1000)]
 Factor = Annotated[float, Field(ge=0, le=1000)]
+Ascent = Literal["none", "bounded", "unbounded"]    # whether a loss on forget rows is raised, and if so, up to a target
 Order = Literal["paired", "sequential"]     # one forget and one retain batch per step, or one pass after the other
 
 
 class Descent(Value):
     """What every method takes that follows gradients."""
+
+    ascent: ClassVar[Ascent] = "none"
 
     batch: Count = 256
     bn: Literal["frozen", "train"] = "frozen"       # whether running statistics move
@@ -31,6 +34,7 @@ class NablaTau(Descent):
     """Adaptive ascent towards the losses of unseen rows, with retain descent (Trippa et al. 2024)."""
 
     serves: ClassVar[frozenset[str]] = ROWS     # its target, unseen rows of all classes, still knows a removed class
+    ascent: ClassVar[Ascent] = "bounded"
 
     name: Literal["nabla_tau"] = "nabla_tau"
     target: Literal["mean", "class", "quantile"] = "quantile"   # mean: as published; the others: ours, see its file
@@ -57,6 +61,7 @@ class NegGrad(Descent):
     """Plain ascent on the forget rows; without bound, so mind the guard."""
 
     serves: ClassVar[frozenset[str]] = ALL
+    ascent: ClassVar[Ascent] = "unbounded"
 
     name: Literal["neg_grad"] = "neg_grad"
     epochs: Count = 5
@@ -67,6 +72,7 @@ class NegGradPlus(Descent):
     """Descend on the retain rows while ascending on the forget rows (Kurmanji et al. 2023)."""
 
     serves: ClassVar[frozenset[str]] = ALL
+    ascent: ClassVar[Ascent] = "unbounded"
 
     name: Literal["neg_grad_plus"] = "neg_grad_plus"
     beta: Share = 0.95              # weight of the retain loss
@@ -98,6 +104,7 @@ class Scrub(Descent):
     """Move away from the original on the forget rows, stay with it on the retain rows (Kurmanji et al. 2023)."""
 
     serves: ClassVar[frozenset[str]] = ALL
+    ascent: ClassVar[Ascent] = "unbounded"
 
     name: Literal["scrub"] = "scrub"
     order: Order = "sequential"
@@ -132,6 +139,7 @@ class Ssd(Value):
     """Dampen the weights that matter to the forget rows far more than to all rows (Foster et al. 2024)."""
 
     serves: ClassVar[frozenset[str]] = ALL
+    ascent: ClassVar[Ascent] = "none"
 
     name: Literal["ssd"] = "ssd"
     selection: Annotated[float, Field(gt=0, le=10_000)] = 10.0     # α: how many times more
@@ -154,6 +162,7 @@ class Retrain(Value):
     """Train anew from scratch on the retain rows: exact, and the last rung of every ladder."""
 
     serves: ClassVar[frozenset[str]] = ALL
+    ascent: ClassVar[Ascent] = "none"
 
     name: Literal["retrain"] = "retrain"
     augmentation: Augmentation | None = None    # None: as the original was trained
