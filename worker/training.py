@@ -22,6 +22,7 @@ from worker.resume import Snapshot, epochs
 from worker.tasks import task_of
 from worker.transformer import Learned
 
+OWN = (recipes.Exported, recipes.Python)
 LOOKED_UP = 0.02        # standard deviation of embeddings and positions, as in BERT and ViT
 
 
@@ -72,6 +73,8 @@ def drawn_from(rng: Generator) -> Drawn[None]:
 
 def build(spec: Spec, rng: Generator) -> nn.Module:
     """A fresh model on the CPU; its first weights come from `rng` alone."""
+    if isinstance(spec.family, OWN):
+        return own(spec, seed=int(torch.randint(2**62, (), generator=rng)))
     model = skeleton(spec)
     for module in model.modules():
         initialise(module, rng)
@@ -80,9 +83,17 @@ def build(spec: Spec, rng: Generator) -> nn.Module:
 
 def skeleton(spec: Spec) -> nn.Module:
     """The modules with weights that nobody has written yet."""
+    if isinstance(spec.family, OWN):
+        return own(spec, seed=0)
     with torch.device("meta"):
         model = family.find(spec.family)(spec.family, spec.input, spec.classes)
     return model.to_empty(device="cpu")
+
+
+def own(spec: Spec, seed: int) -> nn.Module:
+    """An architecture of the user's own begins as it says itself, drawing from torch's global generator."""
+    with drawn_from(torch.Generator().manual_seed(seed)):
+        return family.find(spec.family)(spec.family, spec.input, spec.classes)
 
 
 def initialise(module: nn.Module, rng: Generator) -> None:

@@ -1,15 +1,18 @@
 """The tensors of each model family by name, without torch: what a file of uploaded weights has to contain."""
 
+from collections.abc import Collection
 from functools import singledispatch
 from itertools import pairwise
 from math import prod
 
 from service.domain.recipes import (
     Cnn,
+    Exported,
     Image,
     InputShape,
     Logistic,
     Mlp,
+    Python,
     ResNet18,
     Spec,
     TextTransformer,
@@ -18,6 +21,7 @@ from service.domain.recipes import (
     Vgg16Bn,
     VitTiny,
 )
+from service.domain.recipes.own import ProgramInput
 from service.domain.values import Value
 from service.errors import BadInput, Fault
 
@@ -77,6 +81,13 @@ def patches(family: VitTiny, shape: InputShape) -> int:
 def _refusal(wanted: str, shape: InputShape) -> BadInput:
     detail = f"this family takes {wanted}, not {NOUNS[shape.kind]}"
     return BadInput(detail, faults=[Fault("/family", detail)])
+
+
+def refuse_stranger(family: Value, listed: Collection[str]) -> None:
+    """A factory runs as our own code does, so its package has to be one that the operator listed."""
+    if isinstance(family, Python) and family.package not in listed:
+        detail = f"the operator has not listed the package {family.package!r} in EXPUNGE_ARCHITECTURES"
+        raise BadInput(f"The architecture is not imported: {detail}", faults=[Fault("/family/factory", detail)])
 
 
 @singledispatch
@@ -195,3 +206,17 @@ def _linear(name: str, inside: int, outside: int) -> Tensors:
 
 def _join(*parts: Tensors) -> Tensors:
     return {name: tensor for part in parts for name, tensor in part.items()}
+
+
+@_tensors.register
+def tensors_of(family: Exported, shape: InputShape, classes: int) -> Tensors:
+    """The weights and statistics of a program, if it is one for such rows."""
+    program = family.graph
+    asked = ProgramInput(shape=sizes(shape), dtype="I64" if isinstance(shape, Tokens) else "F32")
+    if (program.input, program.outputs) != (asked, classes):
+        detail = (
+            f"the program maps rows of {program.input.dtype} {list(program.input.shape)} to {program.outputs} outputs, "
+            f"the data need {asked.dtype} {list(asked.shape)} to {classes}"
+        )
+        raise BadInput(f"The architecture does not fit the data: {detail}", faults=[Fault("/family/graph", detail)])
+    return {t.name: (t.dtype, t.shape) for t in program.tensors if t.kind != "constant"}

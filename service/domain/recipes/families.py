@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
+from service.domain.recipes.own import Exported, Python
 from service.domain.values import Value
 
 Width = Annotated[int, Field(gt=0, le=8192)]
@@ -75,5 +76,6 @@ class TextTransformer(Value):
 
 
 Family = Annotated[
-    Logistic | Mlp | Cnn | ResNet18 | Vgg16Bn | VitTiny | TextTransformer, Field(discriminator="name")
+    Logistic | Mlp | Cnn | ResNet18 | Vgg16Bn | VitTiny | TextTransformer | Python | Exported,
+    Field(discriminator="name"),
 ]
