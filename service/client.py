@@ -43,9 +43,12 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._http.close()
 
-    def add_dataset(self, name: str, file: Path, *, split: Mapping[str, float] | None = None) -> Json:
+    def add_dataset(
+        self, name: str, file: Path, *, split: Mapping[str, float] | None = None, text: Mapping[str, int] | None = None
+    ) -> Json:
         """Upload a Parquet file; the answer's `job` indexes it."""
-        form = {"name": name} | ({} if split is None else {"split": json.dumps(split)})
+        options = {"split": split, "text": text}
+        form = {"name": name} | {key: json.dumps(value) for key, value in options.items() if value is not None}
         with file.open("rb") as stream:
             return self._json("POST", "/datasets", data=form, files={"file": (file.name, stream)})
 

@@ -61,7 +61,7 @@ class BadInput(ExpungeError):
 class InvalidDataset(BadInput):
     slug = "invalid-dataset"
     title = "The data set is not usable"
-    hint = "Columns: sample_id, split, label, features or image, and optionally subject_id; nothing was stored."
+    hint = "Columns: sample_id, split, label, features or image or text, and optionally subject_id; nothing was stored."
 
 
 class InvalidWeights(BadInput):

@@ -42,11 +42,14 @@ def add_dataset(
     key: Annotated[str | None, Form(description="Or the key of one that is in the store already.")] = None,
     split: Annotated[str | None, Form(description='A rule as JSON, {"validation": 0.1, "holdout": 0.2}.')] = None,
     classes: Annotated[int | None, Form(ge=2, le=100_000, description="Else the highest label + 1.")] = None,
+    text: Annotated[
+        str | None, Form(description='How texts are read, as JSON: {"length": 128, "vocabulary": 16384} by default.')
+    ] = None,
 ) -> DatasetView:
     """Register a Parquet file; a job indexes it."""
     if (file is None) == (key is None):
         raise BadInput("Send exactly one of `file` and `key`", faults=[Fault("/file", "one of file and key is needed")])
-    options = parse_options(split=split, classes=classes)
+    options = parse_options(split=split, classes=classes, text=text)
     with transaction(ctx.engine) as tx:
         datasets.refuse_taken(tx, name)
     with local_file(ctx.store, file, key) as path:      # no transaction is open while the file is read

@@ -1,4 +1,4 @@
-"""What a model is fed: lists of floats, or encoded pictures. Each reader yields the raw bytes of a tensor."""
+"""What a model is fed: lists of floats, encoded pictures, or texts. Each reader yields the raw bytes of a tensor."""
 # pyarrow brings no types, and makes most functions of `compute` while it is imported:
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false, reportAttributeAccessIssue=false
@@ -12,10 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image as Pillow
 
-from service.domain.recipes import Image, InputShape, Vector
-from service.inspection.columns import count
+from service.domain.recipes import Image, InputShape, Tokens, Vector
+from service.domain.words import numbers
+from service.inspection.columns import as_text, count, is_text
 from service.inspection.tally import Tally
 
+BATCH_BYTES = 8 << 20
+BATCH_ROWS = 16_384
 MAX_FEATURES = 65_536
 MAX_SIDE = 1024
 UNREADABLE = (      # what Pillow's decoders raise for broken files
@@ -28,6 +31,7 @@ class Features:
     """Lists of one length, of finite floats; the tensor is F32 (n, F)."""
 
     dtype = "F32"
+    batch_rows = BATCH_ROWS
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
@@ -70,6 +74,7 @@ class Pictures:
     """PNG or JPEG files of one size, grey or RGB; the tensor is U8 (n, C, H, W)."""
 
     dtype = "U8"
+    batch_rows = BATCH_ROWS
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
@@ -120,3 +125,31 @@ class Pictures:
         if self._shape is None:
             raise ValueError("no picture was read")
         return self._shape
+
+
+class Texts:
+    """Texts of one word at least; the tensor is I32 (n, length), the numbers of the first words."""
+
+    dtype = "I32"
+
+    def __init__(self, shape: Tokens, tally: Tally) -> None:
+        self.shape: InputShape = shape
+        self.batch_rows = min(BATCH_BYTES // (4 * shape.length), BATCH_ROWS)     # a short text becomes a long row
+        self._tokens, self._tally = shape, tally
+
+    @staticmethod
+    def reads(kind: pa.DataType) -> bool:
+        return is_text(kind)
+
+    def read(self, column: pa.Array) -> bytes | None:
+        texts = as_text(column)
+        if texts is None:
+            self._tally.say("/columns/text", "some texts are not valid UTF-8")
+            return None
+        bad = self._count("rows without a text", texts.null_count)
+        rows, empty = numbers(texts.drop_null().to_pylist(), self._tokens)
+        bad += self._count("texts without a word", empty)
+        return None if bad else rows.tobytes()
+
+    def _count(self, sentence: str, cases: int) -> int:
+        return self._tally.add("/columns/text", sentence, cases)

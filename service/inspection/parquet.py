@@ -1,12 +1,12 @@
 """What a data set's file has to be, and how to have it looked at. Reading itself happens in a child; see `rows`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from service import sandbox
-from service.domain.recipes import InputShape
+from service.domain.recipes import InputShape, Tokens
 from service.domain.values import OpenShare, Value
 from service.errors import BadInput, Fault, InvalidDataset
 
@@ -17,7 +17,11 @@ RULE = (
     "subject_id, or the sample_id of a row without one; holdout if u < h, validation if u < h + v, else train"
 )
 
+A_RULE = 'a rule is {"validation": v, "holdout": h} with shares above 0 that sum to less than 1'
+A_TEXT = 'it is {"length": l, "vocabulary": v} with 1 ≤ l ≤ 4096 words and 3 ≤ v ≤ 1048576 numbers'
+
 Rows = Annotated[int, Field(ge=0)]
+V = TypeVar("V", bound=Value)
 
 
 class SplitRule(Value):
@@ -34,10 +38,11 @@ class SplitRule(Value):
 
 
 class Options(Value):
-    """How to read a file: a rule in place of the column `split`, and the number of classes if it is known."""
+    """How to read a file: a rule in place of the column `split`, the number of classes if it is known, and texts."""
 
     split: SplitRule | None = None
     classes: Annotated[int, Field(ge=2, le=MAX_CLASSES)] | None = None
+    text: Tokens = Tokens()             # for a file with texts
 
 
 class Facts(Value):
@@ -66,18 +71,22 @@ class Outcome(Value):
         return self.facts
 
 
-def parse_options(*, split: str | None = None, classes: int | None = None) -> Options:
-    """Options from what a form holds; `split` is a rule as JSON."""
+def parse_options(*, split: str | None = None, classes: int | None = None, text: str | None = None) -> Options:
+    """Options from what a form holds; `split` is a rule as JSON, `text` a length and a vocabulary."""
+    rule = None if split is None else _parsed(SplitRule, split, "split", "the split rule is not usable", A_RULE)
+    tokens = Tokens() if text is None else _parsed(Tokens, text, "text", "texts cannot be read so", A_TEXT)
     try:
-        rule = None if split is None else SplitRule.model_validate_json(split)
-    except ValidationError as error:
-        detail = 'a rule is {"validation": v, "holdout": h} with shares above 0 that sum to less than 1'
-        raise BadInput(f"the split rule is not usable: {detail}", faults=[Fault("/split", detail)]) from error
-    try:
-        return Options(split=rule, classes=classes)
+        return Options(split=rule, classes=classes, text=tokens)
     except ValidationError as error:
         detail = f"the number of classes is between 2 and {MAX_CLASSES}"
         raise BadInput(detail, faults=[Fault("/classes", detail)]) from error
+
+
+def _parsed(kind: type[V], given: str, name: str, problem: str, detail: str) -> V:
+    try:
+        return kind.model_validate_json(given)
+    except ValidationError as error:
+        raise BadInput(f"{problem}: {detail}", faults=[Fault(f"/{name}", detail)]) from error
 
 
 def inspect_parquet(path: Path, options: Options, *, limits: sandbox.Limits | None = None) -> Facts:

@@ -12,14 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from service.inspection.columns import Ids, Labels, People, Splits, is_text
-from service.inspection.inputs import Features, Pictures
+from service.inspection.inputs import BATCH_BYTES, BATCH_ROWS, Features, Pictures, Texts
 from service.inspection.parquet import RULE, Facts, Options, Outcome
 from service.inspection.tally import Tally
 
-BATCH_BYTES = 8 << 20
-BATCH_ROWS = 16_384
 BROKEN = (pa.ArrowException, OSError, ValueError, OverflowError)    # what pyarrow raises for damaged files
-KNOWN = ("sample_id", "subject_id", "split", "label", "features", "image")
+KNOWN = ("sample_id", "subject_id", "split", "label", "features", "image", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Scan:
         self._labels = Labels(options.classes, self._tally)
         self._file = _open(path, self._tally)
         self._columns = frozenset[str]() if self._file is None else self._readable(self._file.schema_arrow)
-        self.inputs = Pictures(self._tally) if "image" in self._columns else Features(self._tally)
+        self.inputs = self._inputs(options)
 
     @property
     def rows(self) -> int:
@@ -89,10 +87,13 @@ class Scan:
     def _readable(self, schema: pa.Schema) -> frozenset[str]:
         """The columns that are there once, have a fitting type, and are needed; faults for the others."""
         self._check_presence(schema)
-        readers = (Ids.reads, Ids.reads, is_text, Labels.reads, Features.reads, Pictures.reads)
+        readers = (Ids.reads, Ids.reads, is_text, Labels.reads, Features.reads, Pictures.reads, Texts.reads)
+        unread = {"split"} if self._rule else set[str]()
+        if not {"features", "image"}.isdisjoint(schema.names):
+            unread.add("text")      # a remark beside the row
         return frozenset(
             name for name, reads in zip(KNOWN, readers, strict=True)
-            if name in schema.names and not (name == "split" and self._rule) and self._fits(schema, name, reads)
+            if name in schema.names and name not in unread and self._fits(schema, name, reads)
         )
 
     def _check_presence(self, schema: pa.Schema) -> None:
@@ -101,8 +102,10 @@ class Scan:
                 self._tally.say(f"/columns/{name}", "the column is missing")
         if self._rule and "split" in schema.names:
             self._tally.say("/columns/split", "the column is there, and a rule was given as well: give one of them")
-        if ("features" in schema.names) == ("image" in schema.names):
-            self._tally.say("/columns/features", "exactly one of the columns features and image is needed")
+        if {"features", "image"} <= set(schema.names):
+            self._tally.say("/columns/features", "the columns features and image are both there: give one of them")
+        elif {"features", "image", "text"}.isdisjoint(schema.names):
+            self._tally.say("/columns/features", "one of the columns features, image and text is needed")
 
     def _fits(self, schema: pa.Schema, name: str, reads: Callable[[pa.DataType], bool]) -> bool:
         places = schema.get_all_field_indices(name)
@@ -119,7 +122,7 @@ class Scan:
     def _tables(self) -> Generator[pa.RecordBatch]:
         if self._file is None:
             return
-        size = _batch_rows(self._file.metadata)
+        size = min(_batch_rows(self._file.metadata), self.inputs.batch_rows)
         tables = self._file.iter_batches(size, columns=list(self._columns), use_threads=False)
         while True:
             try:
@@ -154,8 +157,13 @@ class Scan:
         return self._splits.read(columns["split"]) if "split" in columns else None
 
     def _input(self, columns: dict[str, pa.Array]) -> pa.Buffer | bytes | None:
-        name = "image" if isinstance(self.inputs, Pictures) else "features"
-        return self.inputs.read(columns[name]) if name in columns else None
+        name = next((name for name in ("image", "text", "features") if name in columns), None)
+        return None if name is None else self.inputs.read(columns[name])
+
+    def _inputs(self, options: Options) -> Features | Pictures | Texts:
+        if "text" in self._columns:
+            return Texts(options.text, self._tally)
+        return Pictures(self._tally) if "image" in self._columns else Features(self._tally)
 
 
 TYPES = {
@@ -165,6 +173,7 @@ TYPES = {
     "label": "integers or floats",
     "features": "lists of floats, all of one length",
     "image": "binary (a PNG or JPEG file per row)",
+    "text": "text",
 }
 
 

@@ -17,7 +17,7 @@ from service.domain.architectures import sizes
 from service.inspection.parquet import Options
 from service.inspection.rows import Batch, Scan
 
-BYTES = {"F32": 4, "U8": 1}
+BYTES = {"F32": 4, "U8": 1, "I32": 4}
 
 
 class Tensors:

@@ -187,8 +187,8 @@ BAD = {
         (changed("label", [SECRET] * N), "the column has another type than integers or floats"),
     ],
     "/columns/features": [
-        (without("features"), "exactly one of the columns features and image is needed"),
-        (good() | with_pictures(), "exactly one of the columns features and image is needed"),
+        (without("features"), "one of the columns features, image and text is needed"),
+        (good() | with_pictures(), "the columns features and image are both there: give one of them"),
         (features(*[[0.0, np.nan]] * 5), "values that are NaN, infinite, or too large for 32 bits: 5"),
         (features([0.0, -np.inf]), "values that are NaN, infinite, or too large for 32 bits: 1"),
         (features([1e300, 0.0]), "values that are NaN, infinite, or too large for 32 bits: 1"),
