@@ -1,9 +1,14 @@
-"""Distances between two samples of scores, and accuracy. Scores: higher = member; ties count one half."""
+"""Distances between two samples of scores, accuracy, and the average gap. Scores: higher = member; ties count one half.
+"""
+
+from dataclasses import astuple, dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from service.errors import BadInput
 from worker.signals import Array
 
 
@@ -65,3 +70,60 @@ class WeightedAuc:
 def _counter(cell: NDArray[np.int64], cells: int) -> sparse.csr_array:
     n = len(cell)
     return sparse.csr_array((np.ones(n, np.float32), (cell, np.arange(n))), shape=(cells, n))
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What the average gap compares, in percent; or four differences of these."""
+
+    UA: float       # unlearning accuracy: 100 − accuracy on the forget rows
+    RA: float       # accuracy on the retain rows
+    TA: float       # accuracy on the test rows
+    MIA: float      # forget rows that an attack takes for rows never trained on
+
+    @classmethod
+    def of(cls, *, forget: float, retain: float, test: float, unseen: float) -> Self:
+        """From the three accuracies, and the share of forget rows taken for unseen ones, all in [0, 1]."""
+        return cls(UA=100 * (1 - forget), RA=100 * retain, TA=100 * test, MIA=100 * unseen)
+
+    def minus(self, other: "Performance") -> "Performance":
+        """The four differences, in points of percent."""
+        return Performance(self.UA - other.UA, self.RA - other.RA, self.TA - other.TA, self.MIA - other.MIA)
+
+
+@dataclass(frozen=True)
+class AverageGap:
+    """How far a model is from a retrained one, in points of percent: (|ΔUA| + |ΔRA| + |ΔTA| + |ΔMIA|) / 4."""
+
+    average: float
+    gaps: Performance       # signed, the model's less the reference's
+
+
+@dataclass(frozen=True)
+class BothGaps:
+    """Against two references, because an augmentation changes the one that it is used for."""
+
+    same: AverageGap        # retrained with the augmentation that the model had
+    baseline: AverageGap    # retrained with the usual one
+
+    @classmethod
+    def of(cls, model: Performance, *, same: Performance, baseline: Performance) -> Self:
+        """One model against both: an augmentation that only makes its own reference easier shows up in the second."""
+        return cls(average_gap(model, same), average_gap(model, baseline))
+
+
+def average_gap(model: Performance, reference: Performance) -> AverageGap:
+    """Source: Fan et al. 2024, arXiv:2310.12508, section 5."""
+    gaps = model.minus(reference)
+    return AverageGap(float(np.abs(astuple(gaps)).mean()), gaps)
+
+
+def relative_reduction(augmented: AverageGap, base: AverageGap) -> float:
+    """1 − AG_augmented / AG_base: the share of the base's gap that is gone; negative where it has grown.
+
+    Raises:
+        BadInput: the base has no gap that could be reduced.
+    """
+    if not base.average:
+        raise BadInput("the base has no gap, so there is nothing to reduce")
+    return 1 - augmented.average / base.average

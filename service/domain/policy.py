@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from service.domain.recipes import Method, NablaTau, Retrain
+from service.domain.recipes import Augmentation, Method, NablaTau, Retrain
 from service.domain.values import OpenShare, Seed, Value
 
 Signal = Literal["loss", "confidence", "entropy", "modified_entropy"]
@@ -23,6 +23,7 @@ class AuditPlan(Value):
     permutations: Annotated[int, Field(ge=99, le=999_999)] = 1_999
     bootstrap: Annotated[int, Field(ge=99, le=999_999)] = 2_000
     references: Annotated[int, Field(ge=0, le=64)] = 0      # retrained models to compare with
+    reference_augmentation: Augmentation | None = None      # that they are trained with; None: the original's
     seed: Seed = 0
 
 

@@ -103,7 +103,8 @@ def references(plan: Plan, rows: Material, device: torch.device, pulse: Pulse) -
 
 
 def _reference(plan: Plan, k: int, rows: Material, device: torch.device, pulse: Pulse) -> Reference:
-    spec = plan.spec.seeded(plan.spec.training.seed + k)
+    own = plan.spec.seeded(plan.spec.training.seed + k)
+    spec = own.augmented(plan.policy.audit.reference_augmentation)
     start = now(device)
     model = train(spec, rows.retain, device=device, on_step=pulse.phase(f"reference {k}"))
     return Reference(model, now(device) - start)
