@@ -6,9 +6,8 @@ First weights are ours, by what a tensor does in the program: as torch's layers 
 known. A constant is part of the program and stays as it is.
 """
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial, reduce
+from functools import partial
 from math import inf, sqrt
 from typing import Any, TypeAlias
 
@@ -26,10 +25,22 @@ DTYPES = {
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }
 NUMBERS = {"inf": inf, "-inf": -inf}
-TABLE: dict[str, Callable[..., Any]] = {
-    name: reduce(getattr, name.split(".")[1:], torch.ops.aten if name.startswith("aten.") else operator)
-    for name in OPERATORS
+COUNTS: dict[str, Callable[..., int]] = {       # of whole numbers; the operators of Python take no names
+    "operator.add": lambda a, b: a + b,
+    "operator.floordiv": lambda a, b: a // b,
+    "operator.mul": lambda a, b: a * b,
+    "operator.neg": lambda a: -a,
+    "operator.sub": lambda a, b: a - b,
 }
+
+
+def of_torch(name: str) -> Callable[..., Any]:
+    """An operator of the menu."""
+    _, verb, overload = name.split(".")
+    return getattr(getattr(torch.ops.aten, verb), overload)
+
+
+TABLE: dict[str, Callable[..., Any]] = {name: COUNTS.get(name) or of_torch(name) for name in sorted(OPERATORS)}
 MADE = {name for name in OPERATORS if name.split(".")[1] in {"arange", "full", "ones", "zeros"}}
 DROPPING = {"aten.dropout.default": "train", "aten.feature_dropout.default": "train"}
 NORM, ATTENTION = "aten.batch_norm.default", "aten.scaled_dot_product_attention.default"

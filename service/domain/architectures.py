@@ -21,7 +21,7 @@ from service.domain.recipes import (
     Vgg16Bn,
     VitTiny,
 )
-from service.domain.recipes.own import ProgramInput
+from service.domain.recipes.own import ProgramInput, weights_of
 from service.domain.values import Value
 from service.errors import BadInput, Fault
 
@@ -219,4 +219,4 @@ def tensors_of(family: Exported, shape: InputShape, classes: int) -> Tensors:
             f"the data need {asked.dtype} {list(asked.shape)} to {classes}"
         )
         raise BadInput(f"The architecture does not fit the data: {detail}", faults=[Fault("/family/graph", detail)])
-    return {t.name: (t.dtype, t.shape) for t in program.tensors if t.kind != "constant"}
+    return weights_of(program)

@@ -143,3 +143,8 @@ class Exported(Value):
 
     name: Literal["exported"] = "exported"
     graph: Program
+
+
+def weights_of(program: Program) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Dtype and shape of everything that lies in the file beside the program."""
+    return {t.name: (t.dtype, t.shape) for t in program.tensors if t.kind != "constant"}

@@ -1,0 +1,1 @@
+"""Reading files of strangers, in children of `service.sandbox`; nothing here imports torch."""
