@@ -1,6 +1,6 @@
 """Everything on the menu as values to try, and the small worlds that they are tried in.
 
-Recipes are made from the classes of the registries by the names of their fields, so a new class is tried without a line.
+Recipes are made from the classes of the registries by the names of their fields, so a new class needs no line here.
 """
 
 from collections.abc import Sequence
@@ -179,4 +179,4 @@ def same(one: Unlearned, other: Unlearned) -> bool:
 def tensors(split: Split) -> Sequence[Tensor]:
     """All that the rows consist of."""
     parts = (split.retain, split.forget, split.validation)
-    return [t for t in chain.from_iterable((part.x, part.y) for part in parts)]
+    return list(chain.from_iterable((part.x, part.y) for part in parts))

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
+from torch.nn.functional import cross_entropy
 
 from service.errors import BadInput, InvalidDataset
-from worker.data import Rows, batches, count, inputs, load_tensors, read_parquet
+from worker.data import Batch, Batches, Rows, count, inputs, load_tensors, read_parquet
 
 
 def numbered(n: int) -> Rows:
@@ -21,8 +22,8 @@ def numbered(n: int) -> Rows:
 
 
 def drawn(n: int, size: int, passes: int, seed: int = 0) -> list[list[int]]:
-    endless = batches(numbered(n), torch.Generator().manual_seed(seed), size)
-    return [y.tolist() for _, y in islice(endless, passes * count(n, size))]
+    endless = Batches(numbered(n), torch.Generator().manual_seed(seed), size)
+    return [batch.y.tolist() for batch in islice(endless, passes * count(n, size))]
 
 
 @given(n=st.integers(1, 60), size=st.integers(1, 70), passes=st.integers(1, 3))
@@ -43,6 +44,11 @@ def test_batches_are_never_too_large_and_differ_by_one_row_at_most(n, size):
     assert max(sizes) - min(sizes) <= 1
 
 
+@given(n=st.integers(3, 60), size=st.integers(3, 70))
+def test_no_batch_is_a_lone_row_if_there_are_more(n, size):
+    assert min(len(batch) for batch in drawn(n, size, passes=1)) > 1
+
+
 def test_each_pass_has_its_own_order():
     first, second = drawn(50, 50, passes=2)
 
@@ -54,19 +60,66 @@ def test_the_same_generator_gives_the_same_batches():
 
 
 def test_inputs_and_labels_stay_together():
-    x, y = next(batches(numbered(20), torch.Generator().manual_seed(0), 8))
+    batch = next(Batches(numbered(20), torch.Generator().manual_seed(0), 8))
 
-    assert x[:, 0].tolist() == y.tolist()
+    assert batch.x[:, 0].tolist() == batch.y.tolist()
+
+
+@given(taken=st.integers(0, 9), begun=st.integers(0, 9))
+def test_two_that_share_a_generator_go_on_from_where_they_were(taken, begun):
+    g = torch.Generator().manual_seed(0)
+    first, second = Batches(numbered(11), g, 4), Batches(numbered(7), g, 3)
+    for _ in range(taken):
+        next(first)
+    for _ in range(begun):
+        next(second)
+    kept = first.state_dict(), second.state_dict(), g.get_state()
+    expected = [next(each).y.tolist() for each in (first, second) * 5]
+
+    h = torch.Generator()
+    again = Batches(numbered(11), h, 4), Batches(numbered(7), h, 3)
+    again[0].load_state_dict(kept[0])
+    again[1].load_state_dict(kept[1])
+    h.set_state(kept[2])
+
+    assert [next(each).y.tolist() for each in again * 5] == expected
+
+
+def test_a_pass_that_is_begun_anew_sees_every_row_once():
+    endless = Batches(numbered(10), torch.Generator().manual_seed(0), 4)
+    next(endless)
+
+    endless.restart()
+
+    assert sorted(row for batch in islice(endless, 3) for row in batch.y.tolist()) == list(range(10))
+
+
+def test_what_is_done_to_a_batch_is_done_to_every_batch():
+    endless = Batches(numbered(5), torch.Generator().manual_seed(0), 2, lambda b: Batch(b.x + 100, b.y))
+
+    assert all(torch.equal(batch.x[:, 0], batch.y + 100) for batch in islice(endless, 6))
+
+
+def test_a_blend_has_a_blend_of_the_losses_to_both_labels():
+    outputs, y, partner = torch.tensor([[2.0, 1.0], [0.5, 0.0]]), torch.tensor([0, 1]), torch.tensor([1, 1])
+    blend = Batch(torch.zeros(2, 1), y, partner, torch.tensor([0.75, 0.5]))
+    to_own, to_partner = (cross_entropy(outputs, labels, reduction="none") for labels in (y, partner))
+
+    expected = [0.75 * to_own[0] + 0.25 * to_partner[0], 0.5 * to_own[1] + 0.5 * to_partner[1]]
+
+    assert blend.losses(outputs).tolist() == pytest.approx([loss.item() for loss in expected])
+    assert blend.relabelled(lambda labels: 1 - labels).partner.tolist() == [0, 0]
 
 
 def test_no_rows_give_no_batches():
     with pytest.raises(BadInput):
-        next(batches(numbered(0), torch.Generator(), 4))
+        Batches(numbered(0), torch.Generator(), 4)
 
 
 def test_bytes_are_scaled_and_floats_are_not():
     assert inputs(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
     assert inputs(torch.tensor([3.5])).tolist() == [3.5]
+    assert inputs(torch.tensor([3], dtype=torch.int32)).dtype == torch.int64
 
 
 def test_rows_whose_parts_differ_in_number_are_refused():

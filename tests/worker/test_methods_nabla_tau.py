@@ -1,5 +1,7 @@
 """∇τ against vectors worked out by hand; in the paper's tests the losses themselves are the weights."""
 
+from math import log
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,26 +11,53 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LinearLR
 
-from service.domain.recipes import Logistic, NablaTau, Spec, Vector
+from service.domain.recipes import AndMask, Logistic, NablaTau, Spec, Vector
 from worker.data import Rows, Split
 from worker.inference import losses
-from worker.methods.nabla_tau import Mean, Quantiles, alphas, epochs, first_alpha, paper_alpha, quantiles, restart
+from worker.methods.nabla_tau import (
+    TARGETS,
+    ClassMeans,
+    Mean,
+    Quantiles,
+    Target,
+    alphas,
+    epochs,
+    first_alpha,
+    paper_alpha,
+    quantiles,
+    restart,
+)
 from worker.optimise import Objective
 from worker.training import build
-from worker.unlearning import unlearn
+from worker.unlearning import Unlearned, unlearn
 
 Numbers = list[float]
 
 
-def aimed(tau: float) -> Mean:
-    target = Mean()
-    target.look(torch.tensor([tau]))
+def as_answers(values: Numbers) -> tuple[Tensor, Tensor]:
+    """Answers and labels of a regression whose losses are these."""
+    return torch.tensor(values).sqrt()[:, None], torch.zeros(len(values))
+
+
+def seen(target: Target, values: Numbers) -> Target:
+    """The target once it has looked at unseen rows with these losses."""
+    target.look(*as_answers(values))
     return target
 
 
-def of_mean(forget: Numbers, retain: Numbers, tau: float, alpha: float) -> tuple[float, Tensor, Tensor]:
+def aimed(tau: float, form: str = "squared") -> Target:
+    return seen(Mean(NablaTau(target="mean", form=form)), [tau])
+
+
+def quantile() -> Quantiles:
+    return Quantiles(NablaTau())
+
+
+def of_mean(
+    forget: Numbers, retain: Numbers, tau: float, alpha: float, form: str = "squared"
+) -> tuple[float, Tensor, Tensor]:
     f, r = (torch.tensor(v, requires_grad=True) for v in (forget, retain))
-    total = Objective(retain=r.mean(), forget=aimed(tau).shortfall(f)[0], alpha=alpha).total
+    total = Objective(retain=r.mean(), forget=aimed(tau, form).shortfall(f, f)[0], alpha=alpha).total
     return total.item(), *torch.autograd.grad(total, [f, r])
 
 
@@ -50,12 +79,20 @@ def test_the_papers_loss_and_its_gradients(forget, alpha, loss, d_forget, d_reta
     assert by_retain.tolist() == pytest.approx(d_retain)
 
 
-def test_the_loss_is_squared_and_one_sided():
-    below, above = (aimed(1.0).shortfall(torch.tensor(v))[0].item() for v in ([0.1, 0.3], [2.0, 1.0]))
+@pytest.mark.parametrize(
+    ("form", "forget", "loss", "d_forget"),
+    [
+        ("unsquared", [0.1, 0.3], 0.425, [-0.125, -0.125]),
+        ("unsquared", [2.0, 1.0], 0.225, [0, 0]),
+        ("two_sided", [0.1, 0.3], 0.385, [-0.2, -0.2]),
+        ("two_sided", [2.0, 1.0], 0.225 + 0.0625, [0.125, 0.125]),
+    ],
+)
+def test_the_other_forms_of_the_loss_and_their_gradients(form, forget, loss, d_forget):
+    total, by_forget, _ = of_mean(forget, [0.2, 0.4], 1.0, 0.25, form)
 
-    assert 0.25 * below + 0.75 * 0.3 != pytest.approx(0.425)    # what it would be without the square
-    assert 0.25 * above != pytest.approx(0.0625)                # what it would be with two sides
-    assert above == 0
+    assert total == pytest.approx(loss)
+    assert by_forget.tolist() == pytest.approx(d_forget)
 
 
 def test_alpha_falls_by_the_same_amount_each_forget_epoch():
@@ -93,11 +130,33 @@ def test_a_forget_set_far_larger_than_the_retain_set_has_one_epoch():
 
 
 def test_tau_counts_rows_and_not_batches():
-    target = Mean()
+    target = seen(Mean(NablaTau(target="mean")), [1, 1, 1, 4])
 
-    target.look(torch.tensor([1.0, 1, 1, 4]))
+    assert target.log() == {"tau": pytest.approx(1.75)}
 
-    assert target.tau == 1.75
+
+def test_each_class_has_a_target_of_its_own_and_an_unseen_one_that_of_a_guess():
+    answers, y = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
+    target = ClassMeans(NablaTau(target="class"))
+    target.look(answers, y)
+    of_row = cross_entropy(answers, y, reduction="none")
+    tau = [of_row[y == 0].mean().item(), of_row[y == 1].mean().item(), log(3)]
+    losses, labels = torch.tensor([0.1, 0.3, 0.2, 9.0], requires_grad=True), torch.tensor([0, 0, 2, 1])
+
+    shortfall, active = target.shortfall(losses, labels)
+    (slope,) = torch.autograd.grad(shortfall, [losses])
+
+    gaps = [tau[0] - 0.2, tau[2] - 0.2]
+    assert target.log() == {"tau": pytest.approx(sum(tau) / 3)}
+    assert shortfall.item() == pytest.approx(2 / 4 * gaps[0] ** 2 + 1 / 4 * gaps[1] ** 2)
+    assert slope.tolist() == pytest.approx([-gaps[0] / 2, -gaps[0] / 2, -gaps[1] / 2, 0])
+    assert active.item() == 0.75
+
+
+def test_labels_that_are_no_classes_have_one_target():
+    target = seen(ClassMeans(NablaTau(target="class")), [1, 1, 1, 4])
+
+    assert target.shortfall(torch.tensor([0.25, 1.25]), torch.zeros(2))[0].item() == pytest.approx(1.0)
 
 
 @given(v=st.lists(st.floats(0, 9, width=32), min_size=1, max_size=30), n=st.integers(1, 20))
@@ -109,11 +168,10 @@ def test_quantiles_are_torchs(v, n):
 
 
 def test_each_forget_loss_is_led_to_the_quantile_of_its_rank():
-    target = Quantiles()
-    target.look(torch.tensor([0.0, 1.0, 2.0]))      # at n = 2: quarter .5, three quarters 1.5
+    target = seen(quantile(), [0.0, 1.0, 2.0])      # at n = 2: quarter .5, three quarters 1.5
     f = torch.tensor([1.6, 0.1], requires_grad=True)
 
-    shortfall, active = target.shortfall(f)
+    shortfall, active = target.shortfall(f, f)
     (slope,) = torch.autograd.grad(shortfall, [f])
 
     assert shortfall.item() == pytest.approx((0.4 + 0.1 / 4) / 2)
@@ -123,31 +181,42 @@ def test_each_forget_loss_is_led_to_the_quantile_of_its_rank():
 
 def test_equal_distributions_leave_nothing_to_do():
     v = torch.rand(50, generator=torch.Generator().manual_seed(0))
-    target = Quantiles()
-    target.look(v)
+    forget = quantiles(v.sort().values, 20)
 
-    assert target.shortfall(quantiles(v.sort().values, 20))[0].item() == pytest.approx(0, abs=1e-6)
+    assert seen(quantile(), v.tolist()).shortfall(forget, forget)[0].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_equal_means_are_not_enough_for_the_quantiles():
-    mean, quantile, forget = Mean(), Quantiles(), torch.tensor([1.0, 1.0])
-    for target in (mean, quantile):
-        target.look(torch.tensor([0.0, 2.0]))
+    forget = torch.tensor([1.0, 1.0])
 
-    assert mean.shortfall(forget)[0].item() == 0
-    assert quantile.shortfall(forget)[0].item() > 0
+    mean, ranked = (seen(t, [0.0, 2.0]).shortfall(forget, forget)[0] for t in (aimed(9), quantile()))
+
+    assert mean.item() == pytest.approx(0, abs=1e-9)
+    assert ranked.item() > 0
 
 
 def test_a_model_that_breaks_does_not_raise_its_own_target():
-    target = Quantiles()
-    target.look(torch.tensor([0.0, 1.0, 2.0]))
+    target = seen(quantile(), [0.0, 1.0, 2.0])
 
-    target.look(torch.tensor([9.0, 9.0, 9.0]))
-    broken = target.log()
-    target.look(torch.tensor([0.0, 0.5, 9.0]))
+    broken = seen(target, [9.0, 9.0, 9.0]).log()
+    back = seen(target, [0.0, 0.5, 9.0]).log()
 
-    assert broken == {"tau": 1.0, "tau_median": 1.0}
-    assert target.log() == {"tau": pytest.approx(2.5 / 3), "tau_median": 0.5}
+    assert broken == pytest.approx({"tau": 1.0, "tau_median": 1.0})
+    assert back == pytest.approx({"tau": 2.5 / 3, "tau_median": 0.5})
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_target_that_is_taken_up_again_aims_at_the_same(target):
+    recipe = NablaTau(target=target)
+    one = TARGETS[target](recipe)
+    one.look(torch.randn(30, 3, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3)
+    losses, y = torch.linspace(0, 3, 12), torch.arange(12) % 3
+
+    other = TARGETS[target](recipe)
+    other.load_state_dict(one.state_dict())
+
+    assert other.log() == one.log()
+    assert torch.equal(other.shortfall(losses, y)[0], one.shortfall(losses, y)[0])
 
 
 def linear() -> tuple[torch.nn.Module, Split]:
@@ -182,10 +251,10 @@ def test_the_target_is_looked_at_anew_every_few_forget_epochs(refresh, looks):
     model, data = linear()
     recipe = NablaTau(target="mean", passes=16, refresh=refresh, lr=0.1)
 
-    log = unlearn(model, data, recipe, rng=torch.Generator().manual_seed(0)).log
+    told = unlearn(model, data, recipe, rng=torch.Generator().manual_seed(0)).log
 
-    changed = {e for e in range(1, 16) if log[e]["tau"] != log[e - 1]["tau"]} | {0}
-    assert len(log) == 16
+    changed = {e for e in range(1, 16) if told[e]["tau"] != told[e - 1]["tau"]} | {0}
+    assert len(told) == 16
     assert changed == looks
 
 
@@ -195,3 +264,23 @@ def test_the_default_alphas_are_the_papers_for_the_mean_and_ours_for_the_quantil
     assert first_alpha(NablaTau(target="mean"), data) == pytest.approx(5 / 3 * 5 / 14)
     assert first_alpha(NablaTau(target="quantile"), data) == 0.5
     assert first_alpha(NablaTau(alpha0=0.2), data) == 0.2
+
+
+def test_the_log_says_what_happened():
+    model, data = linear()
+
+    result = unlearn(model, data, NablaTau(target="mean"), rng=torch.Generator().manual_seed(0))
+
+    assert isinstance(result, Unlearned)
+    assert result.seconds > 0
+    assert {"epoch", "alpha", "tau", "forget_loss", "retain_loss", "active"} <= result.log[0].keys()
+    assert result.log[0]["tau"] == pytest.approx(losses(model, data.validation).mean().item())
+
+
+def test_the_and_mask_with_equal_signs_makes_every_update_feasible():
+    model, data = linear()
+
+    told = unlearn(model, data, NablaTau(mask=AndMask()), rng=torch.Generator().manual_seed(0)).log
+
+    assert {entry["feasible"] for entry in told} == {1.0}
+    assert min(entry["density"] for entry in told) < 1
