@@ -39,6 +39,7 @@ COLLATERAL: Final = 0.5     # κ that is worth a warning; the guard's own defaul
 HARM: Final = 1.0       # κ at which unseen rows lose as much as the forget rows
 MIRROR: Final = -0.999  # cosine of g_F and g_V that no held-out rows of a model of some size give
 SETTLED: Final = 0.5    # |gradient of the training loss| / |λθ| below which a model is near its optimum
+STILL: Final = 1e-6     # |d_or| / |λθ| that is rounding: retraining would leave the weights where they are
 CHUNK: Final = 512      # rows of one backward pass
 
 
@@ -210,6 +211,11 @@ def quotient(a: Tensor, b: Tensor) -> float:
     return (a / b).item() if b else 0.0
 
 
+def length(g: Gradients) -> float:
+    """‖g‖."""
+    return inner(g, g).double().sqrt().item()
+
+
 def directions(g_F: Gradients, g_R: Gradients, decay: Gradients, share: float) -> tuple[Gradients, Gradients]:
     """d_or, where retraining's loss falls, and d_DA, where the method steps; `decay` is λθ."""
     d_or = [-(r + w) for r, w in zip(g_R, decay, strict=True)]
@@ -220,14 +226,15 @@ def first_step(
     g_F: Gradients, g_R: Gradients, decay: Gradients, sizes: tuple[int, int], ascent: Ascent
 ) -> Check:
     """G5: at a ridge optimum the direction in which retraining's loss falls is known; does the method go there?"""
-    d_or, d_DA = directions(g_F, g_R, decay, ascent.share)
     F, R = sizes
     left = [(F * f + R * r) / (F + R) + w for f, r, w in zip(g_F, g_R, decay, strict=True)]
-    cosine, unsettled = ratio(d_DA, d_or)[1], quotient(inner(left, left).sqrt(), inner(decay, decay).sqrt())
+    unsettled = length(left) / max(length(decay), 1e-12)
     if unsettled > SETTLED:
         told = f"Not asked: the model is not at the optimum of its training loss ({unsettled:.2g} of λθ is left over)."
         return Check(name="G5_first_step", sentence=told)
-    verdict: Verdict = "refuse" if cosine < 0 else "ok"
-    told = "away from" if cosine < 0 else "towards"
+    d_or, d_DA = directions(g_F, g_R, decay, ascent.share)
+    cosine = ratio(d_DA, d_or)[1] if length(d_or) > STILL * length(decay) else 0.0
+    verdict: Verdict = "refuse" if cosine <= 0 and ascent.share else "ok"
+    told = "towards" if cosine > 0 else "away from"
     told = f"The first step leads {told} what retraining's loss falls along (cosine {cosine:+.3f})."
     return Check(name="G5_first_step", value=cosine, threshold=0.0, verdict=verdict, sentence=told)

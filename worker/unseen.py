@@ -14,8 +14,8 @@ from worker.inference import logits
 class Matched:
     """Weights of rows, each side summing to one, under which unseen rows have the forget rows' share of each class."""
 
-    forget: Tensor      # (F,); zero where no unseen row has the class
-    unseen: Tensor      # (V,)
+    forget: Tensor      # double (F,); zero where no unseen row has the class
+    unseen: Tensor      # double (V,)
 
     @property
     def rows(self) -> tuple[float, float]:
@@ -36,11 +36,11 @@ class Known:
 def match(forget: Rows, unseen: Rows) -> Matched:
     """Classes that one side lacks weigh nothing; of labels that are no classes every row weighs the same."""
     if tasks.task_of(forget.y) != "classification":
-        return Matched(torch.full_like(forget.y.float(), 1 / len(forget)).reshape(len(forget), -1)[:, 0],
-                       torch.full_like(unseen.y.float(), 1 / len(unseen)).reshape(len(unseen), -1)[:, 0])
+        alike = (torch.ones(len(rows), dtype=torch.double, device=rows.y.device) for rows in (forget, unseen))
+        return Matched(*map(shares, alike))
     K = 1 + int(torch.cat([forget.y, unseen.y]).max())
-    n_F, n_V = (torch.bincount(rows.y, minlength=K).float() for rows in (forget, unseen))
-    both = ((n_F > 0) & (n_V > 0)).float()
+    n_F, n_V = (torch.bincount(rows.y, minlength=K).double() for rows in (forget, unseen))
+    both = ((n_F > 0) & (n_V > 0)).double()
     return Matched(shares(both[forget.y]), shares((both * n_F / n_V.clamp(min=1))[unseen.y]))
 
 
@@ -56,12 +56,12 @@ def look(model: nn.Module, forget: Rows, unseen: Rows) -> Known:
 
 def mean(values: Tensor, weights: Tensor) -> float:
     """Σ w·v, summed in double precision."""
-    return (weights.double() @ values.double()).item()
+    return (weights @ values.double()).item()
 
 
 def variance(values: Tensor, weights: Tensor) -> float:
     """Of the weighted mean of independent rows: Σ w²(v − v̄)²."""
-    return ((weights.double() * (values.double() - mean(values, weights))) ** 2).sum().item()
+    return ((weights * (values.double() - mean(values, weights))) ** 2).sum().item()
 
 
 def shares(weights: Tensor) -> Tensor:
@@ -72,5 +72,5 @@ def shares(weights: Tensor) -> Tensor:
 
 def worth(weights: Tensor) -> float:
     """(Σw)² / Σw²."""
-    squares = weights.double().square().sum().item()
-    return weights.double().sum().item() ** 2 / squares if squares else 0.0
+    squares = weights.square().sum().item()
+    return weights.sum().item() ** 2 / squares if squares else 0.0
