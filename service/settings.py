@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, description="How often a job may be started before it has failed.", gt=0)
     visibility_timeout_s: int = Field(default=86_400, description="After this Redis hands a message out again.", gt=0)
     device: str = Field(default="auto", description="torch device of the worker: auto, cpu, cuda, cuda:1 …")
+    architectures: str | None = Field(
+        default=None, description="Packages whose model factories may be imported, separated by commas."
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @cached_property
@@ -44,6 +47,10 @@ class Settings(BaseSettings):
         held = {name: getattr(self, name) for name in type(self).model_fields}
         plain = {name: each.get_secret_value() if isinstance(each, SecretStr) else each for name, each in held.items()}
         return {f"EXPUNGE_{name.upper()}": str(each) for name, each in plain.items() if each is not None}
+
+    @cached_property
+    def packages(self) -> frozenset[str]:
+        return frozenset(each.strip() for each in (self.architectures or "").split(",") if each.strip())
 
     @cached_property
     def store(self) -> str:

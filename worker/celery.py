@@ -8,6 +8,7 @@ from celery.signals import setup_logging, worker_process_init
 from service import log
 from service.queue import TASK, make_app
 from service.settings import Settings
+from worker import trust
 
 settings = Settings()
 app = make_app(settings)
@@ -18,6 +19,7 @@ def workshop():     # imported late, so that Celery's parent process stays free 
     """Made once per process, in the pool's child."""
     from worker.jobs import Workshop
 
+    trust.allow(settings.packages)
     return Workshop.of(settings)
 
 

@@ -10,6 +10,8 @@ from rich.console import Console
 from service.errors import ExpungeError
 from service.processes import end_with_owner
 from service.queue import QUEUES
+from service.settings import Settings
+from worker import trust
 
 app = App(name="expunge-worker", help="Train, unlearn, audit and measure on local files; or serve the queues.")
 benches = App(name="bench", help="Measure; --json prints one JSON object.")
@@ -17,6 +19,8 @@ app.command(benches)
 for name in ("train", "unlearn", "audit"):
     app.command(f"worker.commands:{name}_", name=name)
 benches.command("worker.commands:bench_unlearn", name="unlearn")
+benches.command("worker.commands:bench_step", name="step")
+app.command("worker.commands_convert:convert_", name="convert")
 
 
 @app.command
@@ -28,7 +32,7 @@ def run(
     Args:
         queues: comma-separated.
     """
-    from worker.celery import serve  # reads the settings, which no other command needs
+    from worker.celery import serve  # makes the app of the queues, which no other command needs
 
     if owned:
         end_with_owner()
@@ -37,6 +41,7 @@ def run(
 
 def main(words: Sequence[str] | None = None) -> None:
     """The entry point; the words are those of the shell unless given."""
+    trust.allow(Settings().packages)
     try:
         app(words)
     except ExpungeError as error:

@@ -19,9 +19,9 @@ from service.api.uploads import local_file
 from service.db import datasets, jobs, models
 from service.db.session import transaction
 from service.db.tables import Dataset, Model, ModelVersion
-from service.domain.architectures import tensors
+from service.domain.architectures import refuse_stranger, tensors
 from service.domain.policy import Policy
-from service.domain.recipes import Family, Spec, Training
+from service.domain.recipes import Family, Python, Spec, Training
 from service.domain.values import Name, Value
 from service.errors import BadInput, Conflict, Fault
 from service.inspection.weights import inspect_weights
@@ -132,6 +132,7 @@ def add_model(
     if upload is not None and body.weights_key is not None:
         faults = [Fault("/weights_key", "weights were sent too")]
         raise BadInput("Send the weights or their key, not both", faults=faults)
+    refuse_stranger(body.family, ctx.settings.packages)
     with transaction(ctx.engine) as tx:
         models.refuse_taken(tx, body.name)
         dataset = datasets.get(tx, body.dataset)
@@ -151,7 +152,8 @@ def _spec(body: NewModel, dataset: Dataset) -> Spec:
 
 
 def _checked_weights(ctx: Context, spec: Spec, upload: Part | None, key: str | None) -> str | None:
-    expected = tensors(spec)        # also refuses a family that cannot read this input
+    foreign = isinstance(spec.family, Python)       # only the worker can know the tensors of a factory's module
+    expected = None if foreign else tensors(spec)   # also refuses a family that cannot read this input
     if upload is None and key is None:
         return None
     with local_file(ctx.store, upload, key) as path:

@@ -48,12 +48,13 @@ class Tensor(Value):
 Header = TypeAdapter(dict[str, Tensor])
 
 
-def faults_of(path: Path, expected: Expected) -> list[Fault]:
-    """Everything that makes these weights unusable for this architecture."""
+def faults_of(path: Path, expected: Expected | None) -> list[Fault]:
+    """Everything that makes these weights unusable for this architecture, or for any."""
     try:
         with path.open("rb") as file:
             header, start = _header(file, path.stat().st_size)
-            faults = [*_faults_of_names(header, expected), *_faults_of_shapes(header, expected)]
+            known = {name: (each.dtype, each.shape) for name, each in header.items()} if expected is None else expected
+            faults = [*_faults_of_names(header, known), *_faults_of_shapes(header, known)]
             return faults or [fault for name in header for fault in _faults_of_values(file, start, name, header[name])]
     except NotSafetensors as error:
         return [Fault("/file", str(error))]
@@ -148,7 +149,7 @@ def _words(dtype: str, shape: tuple[int, ...]) -> str:
 
 def main(path: str, expected: str) -> None:
     """Print the faults of this file as JSON."""
-    shapes = TypeAdapter(dict[str, tuple[str, tuple[int, ...]]]).validate_json(expected)
+    shapes = TypeAdapter(dict[str, tuple[str, tuple[int, ...]]] | None).validate_json(expected)
     json.dump([asdict(fault) for fault in faults_of(Path(path), shapes)], sys.stdout)
 
 

@@ -173,6 +173,8 @@ class Translation:
                 return Infinite(number="inf" if value == "Infinity" else "-inf")
             case "as_float", float() | int():
                 return float(value)
+            case "as_int", 0x7FFF_FFFF_FFFF_FFFF:       # of a slice: up to the end
+                return None
             case ("as_int", int()) | ("as_bool", bool()) | ("as_string", str()):
                 return value
             case "as_scalar_type", int() if value in DTYPES:

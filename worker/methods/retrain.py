@@ -5,12 +5,11 @@
 
 from torch import nn
 
-from service.domain.architectures import tensors
 from service.domain.recipes import Retrain, Spec
 from service.errors import BadInput
 from worker.data import Split
 from worker.registry import method
-from worker.training import train
+from worker.training import skeleton, train
 from worker.unlearning import Run
 
 
@@ -28,5 +27,6 @@ def retrain(model: nn.Module, data: Split, p: Retrain, run: Run) -> None:
 
 def same_architecture(model: nn.Module, spec: Spec) -> None:
     """Refuse a recipe that makes another model, before the time is spent."""
-    if {n: tuple(t.shape) for n, t in model.state_dict().items()} != {n: s for n, (_, s) in tensors(spec).items()}:
+    shapes = [{name: t.shape for name, t in each.state_dict().items()} for each in (model, skeleton(spec))]
+    if shapes[0] != shapes[1]:
         raise BadInput("the recipe describes another architecture than the model's")

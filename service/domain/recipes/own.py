@@ -14,10 +14,10 @@ MOST_NUMBERS = 1 << 31      # in all tensors of a program
 MOST_CONSTANT = 8 << 20     # bytes of all constants of a program
 
 Dtype = Literal["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"]       # as safetensors spells it
-Dotted = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.\w+)*$", max_length=200)]
+Dotted = Annotated[str, Field(pattern=r"^\w+(\.\w+)*$", max_length=200)]
 Side = Annotated[int, Field(ge=0, le=1 << 31)]
 Sides = Annotated[tuple[Side, ...], Field(max_length=8)]
-Whole = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
+Whole = Annotated[StrictInt, Field(gt=-(2**53), lt=2**53)]      # that every reader of JSON has exactly
 
 
 class Python(Value):
