@@ -323,6 +323,19 @@ def test_words_cannot_be_blended() -> None:
         augmenting.of(Mixup(), Rows(torch.zeros(2, 6, dtype=torch.int32), torch.zeros(2).long()))
 
 
+@named
+@grey_and_colour
+def test_the_host_never_reads_a_value_of_a_picture(recipe: Augmentation, channels: int) -> None:
+    transform = augmenting.of(recipe, Rows(levels(2, channels), torch.zeros(2)))
+    given = batch(300, channels)
+    assert transform is not None
+
+    done = transform(Batch(given.x.to("meta"), given.y.to("meta")))     # has no values: reading one raises
+
+    assert done.x.device.type == "meta"
+    assert done.x.shape == given.x.shape
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @named
