@@ -1,6 +1,7 @@
-r"""Random labels: Amnesiac Machine Learning. Graves, Nagisetty, Ganesh. AAAI 2021. arXiv:2010.10981; under masks in
-SalUn. Fan, Liu, Zhang, Wong, Wei, Liu. ICLR 2024. arXiv:2310.12508, and in Improving Unlearning with Model Updates
-Probably Aligned with Gradients. Dine, Furon, Faure. AISec 2025. arXiv:2511.02435 (there: SRL).
+r"""Random labels: Eternal Sunshine of the Spotless Net. Golatkar, Achille, Soatto. CVPR 2020. arXiv:1911.04933;
+Amnesiac Machine Learning. Graves, Nagisetty, Ganesh. AAAI 2021. arXiv:2010.10981; under masks in SalUn. Fan, Liu,
+Zhang, Wong, Wei, Liu. ICLR 2024. arXiv:2310.12508, and in Improving Unlearning with Model Updates Probably Aligned
+with Gradients. Dine, Furon, Faure. AISec 2025. arXiv:2511.02435 (there: SRL).
 
     L(θ) = β · E_{D_r} ℓ(θ; x, y) + (1 − β) · E_{D_f} ℓ(θ; x, ỹ)
 
