@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR, LinearLR
 
 from service.domain.recipes import AscentGuard, Method, Mlp, NablaTau, Retrain, Sgd, Spec, Ssd, Training, Vector
 from service.errors import BadInput
-from tests.worker.conformance import EVERY, F, K, WORLDS, World, equal, named, of_family, parted, rows, same, state
+from tests.worker.conformance import EVERY, WORLDS, F, K, World, equal, named, of_family, parted, rows, same, state
 from tests.worker.conftest import rng
 from worker import resume
 from worker.optimise import Progress
@@ -184,7 +184,8 @@ def test_a_snapshot_of_a_method_that_remembered_something_else_is_refused(tmp_pa
 
 
 def test_a_tree_of_anything_comes_back_as_it_was():
-    tree = {"a/b": torch.tensor(1.5), "a": {"b": torch.arange(3)}, 0: [None, True, "text", 0.1, [torch.empty(0)]], "": {}}
+    plain = [None, True, "text", 0.1, [torch.empty(0)]]
+    tree = {"a/b": torch.tensor(1.5), "a": {"b": torch.arange(3)}, 0: plain, "": {}}
     tensors: dict[str, torch.Tensor] = {}
 
     back = grown(planted(tree, tensors), tensors, "cpu")

@@ -204,7 +204,7 @@ def totals(values: Tensor, classes: Tensor, K: int) -> Tensor:
 
 def quantiles(ascending: Tensor, n: int) -> Tensor:
     """(n,) the (i+½)/n-quantiles of sorted values, linear between neighbours."""
-    place = (torch.arange(n, device=ascending.device) + 0.5) / n * (len(ascending) - 1)
+    place = (torch.arange(n, device=ascending.device, dtype=ascending.dtype) + 0.5) / n * (len(ascending) - 1)
     low = place.floor().long()
     high = (low + 1).clamp(max=len(ascending) - 1)
     return torch.lerp(ascending[low], ascending[high], place - low)
