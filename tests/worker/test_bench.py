@@ -13,8 +13,9 @@ import torch
 from service.domain.recipes import AdamW, Training
 from service.errors import BadInput, UnknownSamples
 from worker import checkpoint
+from worker.bench.contenders import contenders
 from worker.bench.sources import halves, load, some
-from worker.bench.unlearn import RECIPES, bench, distances, interval, summary
+from worker.bench.unlearn import bench, distances, interval, summary
 from worker.cli import app, main
 from worker.data import Rows
 from worker.sources import asked_for, describe, read
@@ -61,7 +62,7 @@ def test_local_files_are_trained_unlearned_and_audited(folder, tmp_path, run):
     before, after, again = (tmp_path / f"{name}.safetensors" for name in ("before", "after", "again"))
 
     run("train", data, model, before)
-    run("unlearn", data, model, before, folder / "ids.txt", after, "--method.name", "retrain")
+    run("unlearn", data, model, before, folder / "ids.txt", after, "--method", "retrain")
     run("unlearn", data, model, before, folder / "ids.txt", again, "--method", '{"name": "nabla_tau", "passes": 1}')
     run("audit", data, model, before, after, folder / "ids.txt", tmp_path / "r.json", "--references", after)
 
@@ -134,7 +135,7 @@ def test_the_benchmark_prints_the_keys_of_the_design(folder, run):
     row |= {"test_accuracy", "test_drop", "average_gap", "ks_to_retrained"}
     assert head | {"rows"} <= found.keys()
     assert {"retain", "forget", "test"} <= found["retrained"].keys()
-    assert [r["recipe"] for r in found["rows"]] == [*RECIPES, "none", "retrain"]
+    assert [r["recipe"] for r in found["rows"]] == [*(c.name for c in contenders(rates=False)), "none", "retrain"]
     assert all(row | {f"{key}_ci" for key in row} | {"recipe"} <= r.keys() for r in found["rows"])
 
 

@@ -15,7 +15,7 @@ from worker.tasks import task_of
 
 HOSPITAL: Final = Path(__file__).parents[2] / "examples" / "hospital"
 PICTURES: Final = Described(
-    name="pictures", dataset="pictures", family=Cnn(width=16), training=Training(epochs=20, batch=64)
+    name="pictures", dataset="pictures", family=Cnn(), training=Training(epochs=20, batch=64)
 )
 
 

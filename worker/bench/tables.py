@@ -19,5 +19,5 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
 def cell(value: object, interval: object) -> str:
     """A number in three places."""
     if not isinstance(value, float):
-        return str(value)
+        return "–" if value is None else str(value)
     return f"{value:.3f}" + (f" ± {(interval[1] - interval[0]) / 2:.3f}" if isinstance(interval, list) else "")
