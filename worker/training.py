@@ -16,7 +16,7 @@ from service.errors import BadInput
 from worker import augmenting
 from worker.asking import Ask
 from worker.data import Batches, Rows
-from worker.optimise import Objective, OnStep, Progress, descend, ignore, repeatable
+from worker.optimise import Objective, OnStep, Progress, descend, ignore, repeatable, trainable
 from worker.registry import family
 from worker.resume import Snapshot, epochs
 from worker.tasks import task_of
@@ -119,9 +119,9 @@ def optimiser_of(recipe: Training, model: nn.Module) -> Optimizer:
     """The recipe's optimiser over the model's weights."""
     match recipe.optimizer:
         case recipes.Sgd() as o:
-            return SGD(model.parameters(), o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
+            return SGD(trainable(model), o.lr, momentum=o.momentum, weight_decay=o.weight_decay)
         case recipes.AdamW() as o:
-            return AdamW(model.parameters(), o.lr, weight_decay=o.weight_decay)
+            return AdamW(trainable(model), o.lr, weight_decay=o.weight_decay)
 
 
 def rate(recipe: Training, done: float) -> float:
