@@ -5,15 +5,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from worker.auditing import AuditSets, audit
+    from worker.preflighting import preflight
     from worker.training import train
     from worker.unlearning import Unlearned, unlearn
 
-__all__ = ["AuditSets", "Unlearned", "audit", "train", "unlearn"]
+__all__ = ["AuditSets", "Unlearned", "audit", "preflight", "train", "unlearn"]
 
 _HOMES = {
     "AuditSets": "auditing",
     "Unlearned": "unlearning",
     "audit": "auditing",
+    "preflight": "preflighting",
     "train": "training",
     "unlearn": "unlearning",
 }

@@ -112,7 +112,7 @@ class Watch:
             right = unseen.mean(known.forget_hits, w.forget), unseen.mean(known.unseen_hits, w.unseen)
         return Glance(
             forget=known.forget_losses.mean().item(), unseen=known.unseen_losses.mean().item(),
-            matched=losses if both else None, right=right, score=values.mean().item(),
+            matched=losses if both else None, right=right, score=values.double().mean().item(),
             error=standard_error(values, least=0.0 if known.unseen_hits is None else 1 / len(values)),
         )
 
@@ -135,7 +135,7 @@ def reached(now: Glance, start: Glance) -> bool:
 
 def standard_error(values: Tensor, *, least: float) -> float:
     """Of the mean; a model that has all rows right may still lose one."""
-    return max(values.std(correction=0).item() / sqrt(len(values)), least)
+    return max(values.double().std(correction=0).item() / sqrt(len(values)), least)
 
 
 @torch.no_grad()

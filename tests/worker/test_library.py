@@ -13,8 +13,8 @@ import worker
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_library_is_five_names():
-    assert worker.__all__ == ["AuditSets", "Unlearned", "audit", "train", "unlearn"]
+def test_the_library_is_six_names():
+    assert worker.__all__ == ["AuditSets", "Unlearned", "audit", "preflight", "train", "unlearn"]
 
 
 @pytest.mark.slow

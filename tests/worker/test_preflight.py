@@ -10,11 +10,11 @@ from torch import nn
 from service.domain.recipes import AscentGuard, FineTune, NablaTau, NegGrad, NegGradPlus, Scrub
 from service.errors import BadInput
 from tests.worker import ascent_cases as cases
-from worker import preflight as checked
+from worker import preflighting as checked
 from worker import unseen
 from worker.data import Rows, Split
 from worker.dependence import features, k_means, outweighed, separability
-from worker.preflight import Ascent, Preflight, collateral, first_step, hoeffding, preflight
+from worker.preflighting import Ascent, Preflight, collateral, first_step, hoeffding, preflight
 
 FREE, GUARDED = Ascent(0.5, "none"), Ascent(0.5, "guard")
 

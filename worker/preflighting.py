@@ -67,6 +67,10 @@ class Preflight:
         """What was measured, by the name of the check."""
         return {check.name: check.value for check in self.checks if check.value is not None}
 
+    def dump(self) -> dict[str, object]:
+        """For JSON."""
+        return {"verdict": self.verdict, "checks": [check.model_dump(mode="json") for check in self.checks]}
+
 
 def preflight(
     model: nn.Module, data: Split, method: Method | None = None, *, rng: Generator, spec: Spec | None = None
@@ -84,9 +88,13 @@ def preflight(
         raise BadInput("a preflight needs a weight that may move, and retain, forget and validation rows")
     data = data.to(weights[0].device)
     ascent, decay = ascent_of(method, data), ridge(spec)
+    known = unseen.look(model, data.forget, data.validation)
     g_F, g_V = (mean_gradient(model, rows) for rows in (data.forget, data.validation))
+    if not all(t.isfinite().all() for t in (known.forget_losses, known.unseen_losses, *g_F, *g_V)):
+        told = "The model's loss or its gradient is not finite on forget or validation rows."
+        return Preflight("refuse", (Check(name="G0_finite", verdict="refuse", sentence=told),))
     checks = [
-        *something_to_forget(model, data, ascent),
+        *something_to_forget(known, unseen.match(data.forget, data.validation), ascent),
         random_set(model, data, brake=ascent.brake, rng=rng),
         cluster_share(model, data, ascent=ascent.share, brake=ascent.brake, rng=rng),
         collateral(g_F, g_V, ascent),
@@ -142,15 +150,12 @@ def mean_gradient(model: nn.Module, rows: Rows) -> Gradients:
     return total
 
 
-def something_to_forget(model: nn.Module, data: Split, ascent: Ascent) -> list[Check]:
+def something_to_forget(known: unseen.Known, matched: unseen.Matched, ascent: Ascent) -> list[Check]:
     """G1: the forget rows are better known than unseen ones, by accuracy or by loss."""
-    matched = unseen.match(data.forget, data.validation)
     n_F, n_V = matched.rows
     if not n_F:
         return [Check(name="G1_gap", verdict="warn", sentence="No validation row has a class of the forget rows.")]
-    known = unseen.look(model, data.forget, data.validation)
-    by_loss = loss_gap(known, matched)
-    gaps = {"G1_loss_gap": by_loss}
+    gaps = {"G1_loss_gap": loss_gap(known, matched)}
     epsilon = hoeffding(n_F * n_V / (n_F + n_V))
     if known.forget_hits is not None and known.unseen_hits is not None:
         by_hits = unseen.mean(known.forget_hits, matched.forget) - unseen.mean(known.unseen_hits, matched.unseen)
