@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from worker import tasks
 from worker.data import Rows, inputs
 
-CHUNK = 2048    # rows at a time
+CHUNK = 2048        # rows at a time
+WORDS = 1 << 18     # or so many words: a word takes up what a row of a table does
 
 
 @contextmanager
@@ -28,7 +29,13 @@ def at_rest(model: nn.Module) -> Generator[None]:
 def logits(model: nn.Module, rows: Rows, *, chunk: int = CHUNK) -> Tensor:
     """(n, classes), where the rows are."""
     with at_rest(model):
-        return torch.cat([model(inputs(x)) for x in rows.x.split(chunk)])
+        return torch.cat([model(inputs(x)) for x in rows.x.split(at_once(rows.x, chunk))])
+
+
+def at_once(x: Tensor, chunk: int) -> int:
+    """How many such rows go through a model together; fewer where they are long texts."""
+    words = x.dim() == 2 and not x.is_floating_point()
+    return max(1, min(chunk, WORDS // max(1, x.shape[1]))) if words else chunk
 
 
 def losses(model: nn.Module, rows: Rows, *, chunk: int = CHUNK) -> Tensor:

@@ -17,7 +17,7 @@ from service.domain.words import numbers
 from service.errors import BadInput, InvalidDataset
 from worker.bench.sources import load
 from worker.data import Rows, Split, read_parquet
-from worker.inference import accuracy, logits, losses
+from worker.inference import accuracy, at_once, logits, losses
 from worker.sources import read
 from worker.training import build, train
 from worker.unlearning import unlearn
@@ -191,6 +191,18 @@ def test_dropout_serves_training_alone():
 
     assert torch.equal(logits(model, rows), logits(model, rows))
     assert not torch.equal(model(rows.x.long()), model(rows.x.long()))
+
+
+@pytest.mark.parametrize(("length", "rows"), [(1, 2048), (128, 2048), (129, 2032), (4096, 64)])
+def test_long_texts_go_through_a_model_in_smaller_parts(length, rows):
+    assert at_once(torch.zeros(3, length, dtype=torch.int32), 2048) == rows
+    assert at_once(torch.zeros(3, length), 2048) == 2048
+
+
+def test_parts_of_texts_are_answered_as_the_whole():
+    model, rows = build(SPEC, Generator().manual_seed(0)), spoken(11, 0)
+
+    torch.testing.assert_close(logits(model, rows, chunk=3), logits(model, rows))
 
 
 def test_the_row_of_padding_stays_zero():
