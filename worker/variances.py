@@ -85,10 +85,10 @@ class StandardError:
     def __init__(self, _model: nn.Module) -> None: ...
 
     def __call__(self, g: Tensor, parts: list[Gradients]) -> Tensor:
-        k, V = len(parts), torch.zeros_like(g)
+        k, squares = len(parts), torch.zeros_like(g)
         for part in parts:
-            V += (flat(part) - g).square_()     # g is their mean
-        return torch.where(g == 0, 0.0, g / (V / (k * (k - 1))).sqrt_())
+            squares += (flat(part) - g).square_()       # g is their mean
+        return torch.where(g == 0, 0.0, g / (squares / (k * (k - 1))).sqrt_())
 
     def state_dict(self) -> dict[str, Any]:
         """It remembers nothing."""
