@@ -21,6 +21,7 @@ for name in ("train", "unlearn", "audit"):
 benches.command("worker.commands:bench_unlearn", name="unlearn")
 benches.command("worker.commands:bench_step", name="step")
 app.command("worker.commands_convert:convert_", name="convert")
+app.command("worker.commands_preflight:preflight_", name="preflight")
 
 
 @app.command

@@ -98,8 +98,13 @@ def _attempt(attempt: Attempt) -> c.Attempt:
         outcome=attempt.outcome,
         verdict=None if report is None else report.verdict.value,
         seconds=attempt.seconds,
-        headline={} if report is None else _headline(report),
+        headline=({} if report is None else _headline(report)) | _preflight(attempt),
     )
+
+
+def _preflight(attempt: Attempt) -> dict[str, float]:
+    """What was measured before the attempt's first step."""
+    return {} if attempt.preflight is None else attempt.preflight.numbers
 
 
 def _headline(report: AuditReport) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Climb the policy's ladder: unlearn, audit, and go on while an attempt leaks or breaks the utility guard."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from worker.auditing import audit
 from worker.findings import AuditReport
 from worker.jobs.material import Material, Plan
 from worker.jobs.pulse import Pulse
+from worker.preflighting import Preflight, preflight
 from worker.training import train
 from worker.unlearning import now, unlearn
 
@@ -32,9 +33,10 @@ class Attempt:
     """One rung: what was tried, how long it took, and how it ended."""
 
     method: Method
-    outcome: str                    # published, leak, utility, diverged
+    outcome: str                    # published, leak, utility, diverged, refused
     seconds: float
     audited: Audited | None = None  # None: it ended before the audit
+    preflight: Preflight | None = None      # None: the method does not ascend
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,21 @@ class Ladder:
         attempts: list[Attempt] = []
         for number, method in enumerate(self.plan.policy.rungs(self.plan.kinds), start=1):
             self.tell(State.UNLEARNING, {"rung": number, "method": method.model_dump(mode="json")})
-            attempt = self._attempt(method, references)
+            attempt = self._checked(method, references)
             attempts.append(attempt)
             if attempt.audited is not None and attempt.outcome == "published":
                 return attempts, attempt.audited
         raise JobError(f"None of the {len(attempts)} rungs of the policy's ladder may be published")
+
+    def _checked(self, method: Method, references: Sequence[Reference]) -> Attempt:
+        """Ascent that cannot lead to forgetting is not begun; the numbers that say so stay with the attempt."""
+        if method.ascent == "none":
+            return self._attempt(method, references)
+        rng = torch.Generator().manual_seed(self.plan.spec.training.seed)
+        found = preflight(self.before, self.rows.split, method, rng=rng, spec=self.plan.spec)
+        if found.verdict == "refuse":
+            return Attempt(method, "refused", 0.0, preflight=found)
+        return replace(self._attempt(method, references), preflight=found)
 
     def _attempt(self, method: Method, references: Sequence[Reference]) -> Attempt:
         rng = torch.Generator().manual_seed(self.plan.spec.training.seed)

@@ -15,7 +15,7 @@ from service.ledger import append
 from worker import checkpoint, report
 from worker.findings import AuditReport
 from worker.jobs.certify import Done, certificate
-from worker.jobs.ladder import Ladder, Reference, references
+from worker.jobs.ladder import Attempt, Ladder, Reference, references
 from worker.jobs.material import Material, Plan, material, plan
 from worker.jobs.pulse import Pulse
 from worker.jobs.workshop import Workshop
@@ -94,9 +94,14 @@ def _result(rows: Material, known: Sequence[Reference], done: Done) -> dict[str,
         "n_retain": len(rows.retain),
         "seconds": round(done.attempts[-1].seconds, 3),
         "reference_seconds": [round(each.seconds, 3) for each in known],
-        "attempts": [{"method": a.method.model_dump(mode="json"), "outcome": a.outcome} for a in done.attempts],
+        "attempts": [_told(attempt) for attempt in done.attempts],
         "report": done.reports,
     }
+
+
+def _told(attempt: Attempt) -> dict[str, object]:
+    seen = None if attempt.preflight is None else attempt.preflight.dump()
+    return {"method": attempt.method.model_dump(mode="json"), "outcome": attempt.outcome, "preflight": seen}
 
 
 def _publish(workshop: Workshop, claim: Claim, done: Done, result: dict[str, object]) -> None:
