@@ -87,7 +87,7 @@ def described(folder: Path) -> list[object]:
 def test_the_command_line_works_under_torchrun(tmp_path):
     known = described(tmp_path)
     (tmp_path / "ids").write_text("1\n")
-    method = ["--kind", "classes", "--method.name", "neg_grad_plus", "--method.epochs", 1]
+    method = ["--kind", "classes", "--method", '{"name": "neg_grad_plus", "epochs": 1}']
 
     for name, launcher in {"alone": [], "together": TORCHRUN}.items():
         knows, out = tmp_path / f"{name}.knows", tmp_path / f"{name}.out"
