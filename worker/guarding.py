@@ -9,6 +9,8 @@ Ascent Fails to Forget. Mavrothalassitis, Puigdemont, Levi, Cevher. NeurIPS 2025
 
 Differs from the paper: it shows what goes wrong and names no procedure; the rules are ours. In R1 L_V is never above,
 nor acc_V below, what the original model had: a model that breaks must not raise its own target.
+Limit: ∇τ shocks the model at first and recovers; on the hospital's rows R2 would end it after its first epoch. What is
+bounded by a target of its own needs no guard.
 The rule that ended a run stands in the last entry of its log as `guard_rule`, 1 to 4.
 """
 

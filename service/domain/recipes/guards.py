@@ -10,7 +10,9 @@ from service.domain.values import Rate, Value
 class AscentGuard(Value):
     """Looks at the validation rows after every epoch; stops, or returns to the last good weights (arXiv:2509.26427).
 
-    The rules are the digest's reading of the paper's diagnostics, not the paper's own procedure.
+    The paper shows what goes wrong and names no procedure: the rules are ours. Which of them ended a run, 1 to 4, is
+    `guard_rule` in the last entry of its log. It is meant for ascent without bound: ∇τ loses accuracy on unseen rows at
+    first and regains it by itself, and a guard would end it before that.
     """
 
     stop_when_unseen: bool = True       # R1: stop once the forget rows are no better known than the validation rows
