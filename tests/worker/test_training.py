@@ -124,6 +124,15 @@ def test_a_loss_that_explodes_is_an_error_that_names_the_step():
         train(recipe(epochs=1), rows)
 
 
+def test_weights_that_the_last_step_ruins_are_an_error_that_names_it():
+    rows = Rows(torch.full((4, 4), 1e38), torch.tensor([0, 1, 0, 1]))
+    recipe = Training(optimizer=Sgd(lr=10, momentum=0, weight_decay=0), epochs=1, batch=4)
+    spec = Spec(family=Logistic(), training=recipe, input=Vector(features=4), classes=2)
+
+    with pytest.raises(Diverged, match="step 1"):
+        train(spec, rows)
+
+
 def test_losses_are_those_of_each_row():
     model, rows = train(recipe(epochs=1), separable()), separable()
 
