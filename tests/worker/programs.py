@@ -1,5 +1,7 @@
 """Programs that users might bring: small, and each with something in it that a translation may get wrong."""
 
+from copy import deepcopy
+from functools import cache
 from io import BytesIO
 
 import torch
@@ -79,6 +81,21 @@ def mlp() -> nn.Module:
 BROUGHT = {
     "pictures": (Pictures, pictures), "texts": (Texts, texts), "vectors": (Vectors, vectors), "mlp": (mlp, vectors),
 }
+
+
+@cache
+def _brought(name: str, training: bool) -> tuple[nn.Module, bytes]:     # tracing takes a second
+    make, rows = BROUGHT[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = make().train(training)
+        return model, saved(model, rows(3))
+
+
+def brought(name: str, *, training: bool) -> tuple[nn.Module, bytes]:
+    """A model in this mode, and its file."""
+    model, content = _brought(name, training)
+    return deepcopy(model), content
 
 
 def saved(model: nn.Module, rows: Tensor, *, dynamic: bool = True) -> bytes:

@@ -16,7 +16,7 @@ from torch import nn
 from service.domain.architectures import tensors
 from service.domain.recipes import Exported, Image, Spec, Tokens, Vector
 from service.errors import BadInput
-from tests.worker.programs import BROUGHT, saved, vectors
+from tests.worker.programs import BROUGHT, brought, saved, vectors
 from worker import checkpoint
 from worker.cli import main
 from worker.convert import FAMILY, WEIGHTS, convert
@@ -40,9 +40,9 @@ def written(content: bytes, path: Path) -> Path:
     return path
 
 
-def rebuilt(model: nn.Module, rows: torch.Tensor, path: Path) -> nn.Module:
+def rebuilt(content: bytes, path: Path) -> nn.Module:
     """The model after its translation, with its weights; in this process."""
-    family, arrays = translated(Archive(written(saved(model, rows), path)))
+    family, arrays = translated(Archive(written(content, path)))
     graph = Graph(family.graph)
     graph.load_state_dict({name: torch.from_numpy(array.values.copy()) for name, array in arrays.items()})
     return graph
@@ -51,20 +51,18 @@ def rebuilt(model: nn.Module, rows: torch.Tensor, path: Path) -> nn.Module:
 @pytest.mark.parametrize("name", BROUGHT)
 @pytest.mark.parametrize("training", [True, False], ids=["trained", "at rest"])
 def test_a_program_answers_as_the_original_does(name, training, tmp_path):
-    make, rows = BROUGHT[name]
-    model = make().train(training)
-    graph = rebuilt(model, rows(3), tmp_path / "m.pt2").eval()
+    model, content = brought(name, training=training)
+    graph = rebuilt(content, tmp_path / "m.pt2").eval()
 
     for n in (1, 2, 7):
-        x = rows(n)
+        x = BROUGHT[name][1](n)
         assert torch.allclose(graph(x), model.eval()(x), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", BROUGHT)
 def test_a_program_that_was_exported_in_training_mode_trains_as_the_original_does(name, tmp_path):
-    make, rows = BROUGHT[name]
-    model, x = make().train(), rows(5)
-    graph = rebuilt(model, rows(3), tmp_path / "m.pt2").train()
+    model, content = brought(name, training=True)
+    graph, x = rebuilt(content, tmp_path / "m.pt2").train(), BROUGHT[name][1](5)
 
     answers = []
     for each in (model, graph):
@@ -82,7 +80,7 @@ def test_a_program_that_was_exported_in_training_mode_trains_as_the_original_doe
 
 
 def test_an_input_is_as_it_was_afterwards(tmp_path):
-    graph, x = rebuilt(BROUGHT["vectors"][0](), vectors(3), tmp_path / "m.pt2"), vectors(4)
+    graph, x = rebuilt(brought("vectors", training=True)[1], tmp_path / "m.pt2"), vectors(4)
     before = x.clone()
 
     graph(x)
@@ -91,7 +89,7 @@ def test_an_input_is_as_it_was_afterwards(tmp_path):
 
 
 def test_tied_unused_and_frozen_tensors_are_what_they_were(tmp_path):
-    family, arrays = translated(Archive(written(saved(BROUGHT["vectors"][0](), vectors(3)), tmp_path / "m.pt2")))
+    family, arrays = translated(Archive(written(brought("vectors", training=True)[1], tmp_path / "m.pt2")))
 
     kinds = {t.name: t.kind for t in family.graph.tensors}
     assert kinds.keys() & {"a.weight", "b.weight", "unused.weight", "unused.bias"} == {"a.weight"}
@@ -103,9 +101,8 @@ def test_tied_unused_and_frozen_tensors_are_what_they_were(tmp_path):
 
 @pytest.mark.parametrize("name", ["pictures", "texts"])
 def test_the_sandbox_writes_a_family_and_weights_that_load(name, tmp_path):
-    make, rows = BROUGHT[name]
-    model, x = make().eval(), rows(4)
-    path = written(saved(model, rows(3)), tmp_path / "m.pt2")
+    model, content = brought(name, training=False)
+    path, x = written(content, tmp_path / "m.pt2"), BROUGHT[name][1](4)
 
     told = convert(path, tmp_path / "out")
 
@@ -118,8 +115,7 @@ def test_the_sandbox_writes_a_family_and_weights_that_load(name, tmp_path):
 
 
 def test_the_command_says_what_to_do_about_fixed_statistics(tmp_path, capsys):
-    make, rows = BROUGHT["pictures"]
-    path = written(saved(make().eval(), rows(3)), tmp_path / "m.pt2")
+    path = written(brought("pictures", training=False)[1], tmp_path / "m.pt2")
 
     with pytest.raises(SystemExit) as ended:
         main(["convert", str(path), "--out", str(tmp_path / "out")])
@@ -262,7 +258,7 @@ for path in sys.argv[1:]:
 def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one crafted file per place, and no marker."""
     folder = tmp_path_factory.mktemp("evil")
-    content = saved(BROUGHT["vectors"][0](), vectors(3))
+    content = brought("vectors", training=True)[1]
     for i, place in enumerate(PLACES):
         written(crafted(content, place, folder / f"marker{i}"), folder / f"{i}.pt2")
     return folder
@@ -288,6 +284,7 @@ def test_sample_inputs_are_not_looked_at(evil, tmp_path):
     assert not (evil / f"marker{i}").exists()
 
 
+@pytest.mark.slow
 def test_the_same_files_do_run_code_where_torch_loads_them(evil):
     paths = [evil / f"{i}.pt2" for i in range(len(PLACES))]
 

@@ -13,7 +13,7 @@ from service.domain.recipes import Exported, Image, NablaTau, Python, Retrain, S
 from service.domain.recipes.own import Program
 from service.errors import BadInput, InvalidWeights
 from tests.worker.conftest import rng
-from tests.worker.programs import BROUGHT, saved
+from tests.worker.programs import BROUGHT, brought
 from worker import checkpoint, trust
 from worker.data import Rows, Split
 from worker.inference import accuracy
@@ -49,10 +49,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
     """The programs that users might bring, exported in training mode."""
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("programs")
-    for name, (make, rows) in BROUGHT.items():
-        (folder / name).write_bytes(saved(make().train(), rows(3)))
+    for name in BROUGHT:
+        (folder / name).write_bytes(brought(name, training=True)[1])
     return {name: translated(Archive(folder / name))[0] for name in BROUGHT}
 
 
@@ -144,7 +143,7 @@ def test_nothing_is_trusted_unless_it_is_said(monkeypatch):
 
 @pytest.mark.parametrize("name", ["vectors", "mlp"])
 def test_a_program_is_trained_unlearned_and_retrained(name, exported):
-    spec, split = of_vectors(exported[name]), parts()
+    spec, split = of_vectors(exported[name], epochs={"vectors": 4, "mlp": 40}[name]), parts()
 
     model = train(spec, Rows(torch.cat([split.retain.x, split.forget.x]), torch.cat([split.retain.y, split.forget.y])))
     forgot = unlearn(model, split, NablaTau(), rng=rng()).model

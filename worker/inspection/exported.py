@@ -59,27 +59,30 @@ class Translation:
 
     def inputs(self, specs: Json) -> ProgramInput:
         """Say what the program is handed: its tensors, and one batch."""
-        batches: list[str] = []
-        for spec in specs:
-            match spec:
-                case {"user_input": {"arg": {"as_tensor": {"name": name}}}}:
-                    batches.append(name)
-                    self.stands[name] = Result(result=0)
-                case {"parameter": {"arg": {"name": name}, "parameter_name": tensor}}:
-                    self.stands[name] = Held(tensor=self.kept[tensor])
-                case {"buffer": {"arg": {"name": name}, "buffer_name": tensor}} | {
-                    "tensor_constant": {"arg": {"name": name}, "tensor_constant_name": tensor}
-                }:
-                    self.buffers.add(tensor)
-                    self.stands[name] = Held(tensor=tensor)
-                case _:
-                    raise Unusable("the program takes something that is no tensor")
+        batches = [name for spec in specs if (name := self.handed(spec))]
         if len(batches) != 1:
             raise Unusable(f"the program takes {len(batches)} inputs where it needs one, a batch of rows")
         shape, dtype = self.shape_of(batches[0])
         if dtype not in {"F32", "I64"}:
             raise Unusable("the program takes neither floats of 32 bits nor numbers of words of 64")
         return ProgramInput(shape=tuple(shape), dtype="I64" if dtype == "I64" else "F32")
+
+    def handed(self, spec: Json) -> str | None:
+        """Note what one input stands for; its name where it is a batch."""
+        match spec:
+            case {"user_input": {"arg": {"as_tensor": {"name": name}}}}:
+                self.stands[name] = Result(result=0)
+                return name
+            case {"parameter": {"arg": {"name": name}, "parameter_name": tensor}}:
+                self.stands[name] = Held(tensor=self.kept[tensor])
+            case {"buffer": {"arg": {"name": name}, "buffer_name": tensor}} | {
+                "tensor_constant": {"arg": {"name": name}, "tensor_constant_name": tensor}
+            }:
+                self.buffers.add(tensor)
+                self.stands[name] = Held(tensor=tensor)
+            case _:
+                raise Unusable("the program takes something that is no tensor")
+        return None
 
     def output(self, specs: Json) -> tuple[int, int]:
         """Which result is the answer, and how many numbers it has for a row."""
@@ -108,9 +111,7 @@ class Translation:
 
     def add(self, saved: Json) -> None:
         """Translate one node."""
-        name = saved["target"].removeprefix("torch.ops.").replace("_operator.", "operator.")
-        verb = name.split(".")[1] if "." in name else name
-        pure = name.replace(f".{verb}", f".{verb.rstrip('_')}", 1)
+        name, verb, pure = spelt(saved["target"])
         outs, unpack = names_of(saved["outputs"])
         if verb in CHECKS:
             return
@@ -203,6 +204,13 @@ class Translation:
             else:
                 kind = "statistic" if name in self.buffers else "parameter" if array.trainable else "frozen"
                 yield ProgramTensor(name=name, kind=kind, shape=shape)
+
+
+def spelt(target: str) -> tuple[str, str, str]:
+    """An operator as the menu spells it, what it does, and the pure one where it works in place."""
+    name = target.removeprefix("torch.ops.").replace("_operator.", "operator.", 1)
+    verb = name.split(".")[1] if "." in name else name
+    return name, verb, name.replace(f".{verb}", f".{verb.rstrip('_')}", 1)
 
 
 def names_of(outputs: Json) -> tuple[list[str], int]:
