@@ -1,5 +1,6 @@
 """What is said before a run, against closed forms, counts by hand, and the paper's toys (digest T4.1 to T4.7)."""
 
+from copy import deepcopy
 from math import nan
 
 import numpy as np
@@ -332,18 +333,16 @@ def test_a_method_that_does_not_ascend_is_never_refused():
 
 
 def test_model_and_rows_are_as_before_and_one_seed_gives_the_same_numbers(original, split):
-    before = {name: t.clone() for name, t in original.state_dict().items()}
+    model = deepcopy(original).train()
     rows = [part.x.clone() for part in (split.retain, split.forget, split.validation)]
-    original.train()
 
-    first, second = (preflight(original, split, rng=rng(4), spec=cases.ridge_spec(0.1)) for _ in range(2))
+    first, second = (preflight(model, split, rng=rng(4), spec=cases.ridge_spec(0.1)) for _ in range(2))
 
     assert first == second
-    assert original.training
-    assert all(w.grad is None for w in original.parameters())
-    assert all(torch.equal(t, before[name]) for name, t in original.state_dict().items())
+    assert model.training
+    assert all(w.grad is None for w in model.parameters())
+    assert all(map(torch.equal, model.state_dict().values(), original.state_dict().values()))
     assert all(map(torch.equal, rows, (split.retain.x, split.forget.x, split.validation.x)))
-    original.eval()
 
 
 @pytest.mark.parametrize("labels", [torch.linspace(0, 1, 120), torch.eye(3).repeat(40, 1)], ids=["values", "sets"])
@@ -365,3 +364,13 @@ def test_a_split_without_forget_rows_is_refused_in_words(original, split):
 
     with pytest.raises(BadInput, match="retain, forget and validation rows"):
         preflight(original, empty, rng=rng())
+
+
+def test_a_model_whose_loss_is_not_finite_is_refused(original, split):
+    model = deepcopy(original)
+    next(model.parameters()).data.fill_(float("nan"))
+
+    found = preflight(model, split, NablaTau(), rng=rng())
+
+    assert found.verdict == "refuse"
+    assert found.checks[0].name == "G0_finite"
