@@ -4,7 +4,7 @@ It says what was asked, every attempt that was made, what the audit saw, the ver
 No value in it is personal: the forget set appears only as its salted Merkle root (`commitments`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Annotated, Literal
 from uuid import UUID
@@ -136,14 +136,14 @@ _LIMITS = (
 )
 
 
-def limits(*, exact: bool) -> tuple[str, ...]:
-    """What a certificate does not prove."""
+def limits(*, exact: bool, ours: Sequence[str] = ()) -> tuple[str, ...]:
+    """What a certificate does not prove; `ours` are the parts of the recipe that no paper vouches for."""
     kind = (
         "The model was trained anew without the rows; what the recipe or other rows reveal of them remains."
         if exact
         else "The method is approximate: it gives no guarantee beyond the measured evidence."
     )
-    return (kind, *_LIMITS)
+    return (kind, *ours, *_LIMITS)
 
 
 def statement(subjects: Mapping[str, str], predicate: Predicate) -> bytes:

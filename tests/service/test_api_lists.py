@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from service.domain.policy import Policy
+from service.domain.recipes import PRESETS
 from tests.service.conftest import Trained
 from tests.service.world import AUDIT, ask, person
 
@@ -157,11 +158,24 @@ def test_a_policy_is_replaced_as_a_whole(api: TestClient) -> None:
 def test_the_catalogue_lists_the_whole_menu_with_bounds_and_defaults(api: TestClient) -> None:
     menu = api.get("/catalogue").json()
 
-    named = {kind: set(menu[kind]["discriminator"]["mapping"]) for kind in ("families", "methods", "masks")}
-    assert named["families"] == {"logistic", "mlp", "cnn", "resnet18"}
-    assert named["methods"] == {"nabla_tau", "retrain"}
-    assert named["masks"] == {"none", "and", "prob"}
+    named = {kind: set(menu[kind]["discriminator"]["mapping"]) for kind in ("methods", "masks", "augmentations")}
+    assert {"mlp", "vit_tiny", "text_transformer"} <= set(menu["families"]["discriminator"]["mapping"])
+    assert named["methods"] == {
+        "nabla_tau", "fine_tune", "neg_grad", "neg_grad_plus", "random_label", "scrub", "bad_teacher", "ssd",
+        "l1_sparse", "retrain",
+    }
+    assert named["masks"] == {"none", "and", "prob", "focus", "saliency", "opt"}
+    assert named["augmentations"] == {"none", "crop_flip", "trivial", "randaugment", "cutout", "mixup"}
     assert menu["training"]["properties"]["epochs"]["default"] == 30
+
+
+def test_the_catalogue_names_presets_and_says_which_formulas_are_no_papers(api: TestClient) -> None:
+    presets = api.get("/catalogue").json()["presets"]
+
+    assert {"salun", "paper:salun", "paper:nabla-tau", "paper:feasible-updates"} <= presets.keys()
+    assert "random_label" in presets["salun"]["about"]
+    assert presets["paper:salun"]["method"]["mask"]["name"] == "saliency"
+    assert all(PRESETS[name].method.model_dump(mode="json") == told["method"] for name, told in presets.items())
 
 
 def test_a_service_with_a_current_database_is_ready(api: TestClient) -> None:

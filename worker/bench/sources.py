@@ -20,7 +20,7 @@ PICTURES: Final = Described(
 
 
 TEXTS: Final = Described(
-    name="texts", dataset="texts", family=TextTransformer(), training=Training(epochs=10, batch=64)
+    name="texts", dataset="texts", family=TextTransformer(width=64, depth=1), training=Training(epochs=10, batch=64)
 )
 
 

@@ -11,6 +11,7 @@ import torch
 
 from service.db.tables import DeletionRequest
 from service.domain import certificates as c
+from service.domain.recipes import ours
 from service.ledger.envelopes import seal
 from service.ledger.keys import Keys
 from service.storage import digest_of
@@ -59,7 +60,7 @@ def certificate(request: DeletionRequest, done: Done, keys: Keys) -> Signed:
         procedure=_procedure(done),
         evidence=_evidence(done, subjects["report.json"]),
         verdict=_verdict(done),
-        limits=(*c.limits(exact=done.exact), *_shared(request, done)),
+        limits=(*c.limits(exact=done.exact, ours=ours(done.attempts[-1].method)), *_shared(request, done)),
     )
     return Signed(certificate_id, seal(c.statement(subjects, predicate), keys.certificate))
 

@@ -37,13 +37,15 @@ from service.domain.recipes.methods import (
 )
 from service.domain.recipes.own import Exported, Python
 from service.domain.recipes.presets import PRESETS, Preset
+from service.domain.recipes.provenance import OURS, ours
 from service.domain.recipes.shapes import Image, InputShape, Tokens, Vector
 from service.domain.recipes.training import AdamW, Optimizer, Sgd, Spec, Task, Training
 
 __all__ = [
-    "PRESETS", "AdamW", "AndMask", "AscentGuard", "Augmentation", "BadTeacher", "Cnn", "CropFlip", "Cutout", "Descent",
+    "OURS", "PRESETS", "AdamW", "AndMask", "AscentGuard", "Augmentation", "BadTeacher", "Cnn", "CropFlip", "Cutout", "Descent",
     "Exported", "Family", "FineTune", "FocusMask", "Image", "InputShape", "L1Sparse", "Logistic", "Mask", "Method",
     "Mixup", "Mlp", "NablaTau", "NegGrad", "NegGradPlus", "NoAugmentation", "NoMask", "OptMask", "Optimizer", "Preset",
     "ProbMask", "Python", "RandAugment", "RandomLabel", "ResNet18", "Retrain", "SaliencyMask", "Scrub", "Sgd", "Spec",
     "Ssd", "Task", "TextTransformer", "Tokens", "Training", "Trivial", "Variance", "Vector", "Vgg16Bn", "VitTiny",
+    "ours",
 ]
