@@ -73,9 +73,8 @@ def test_hits_are_counted():
 def test_the_divergence_is_torchs_kl_from_teacher_to_student(T):
     teacher, student = answers(1), answers(2)
     torchs = kl_div(log_softmax(student / T, 1), softmax(teacher / T, 1), reduction="none").sum(dim=1)
-    p = (teacher / T).sigmoid()
-    pairs = (torch.stack([torch.log(p), torch.log1p(-p)]), torch.stack([logsigmoid(student / T), logsigmoid(-student / T)]))
-    of_labels = kl_div(pairs[1].double(), pairs[0].double(), reduction="none", log_target=True).sum(dim=0).mean(dim=1)
+    t, s = (torch.stack([o / T, -o / T]).double() for o in (teacher, student))      # yes and no of each label
+    of_labels = kl_div(logsigmoid(s), t.sigmoid(), reduction="none").sum(dim=0).mean(dim=1)
 
     assert torch.allclose(divergences(teacher, student, LABELS["classification"], T), torchs, atol=1e-5)
     assert torch.allclose(divergences(teacher, student, LABELS["multi_label"], T).double(), of_labels, atol=1e-4)
