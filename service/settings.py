@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, description="How often a job may be started before it has failed.", gt=0)
     visibility_timeout_s: int = Field(default=86_400, description="After this Redis hands a message out again.", gt=0)
     device: str = Field(default="auto", description="torch device of the worker: auto, cpu, cuda, cuda:1 …")
+    resident_mb: int = Field(       # what is resident is there twice while it is cut: 8 of a small worker's 16 GiB
+        default=4096, description="Largest inputs to hold in memory, in MiB; larger ones stay in their file.", ge=0
+    )
     architectures: str | None = Field(
         default=None, description="Packages whose model factories may be imported, separated by commas."
     )

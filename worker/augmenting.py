@@ -9,6 +9,7 @@ from worker.data import Augment, Batch, Rows
 from worker.distributed import processes, share
 from worker.registry import augmentation
 
+AT_A_TIME = 1 << 12     # rows whose values are looked at together
 TONAL = {"trivial", "randaugment"}      # work on levels of light, so they have to know where black and white are
 
 
@@ -42,8 +43,15 @@ def pictures(recipe: Augmentation, rows: Rows) -> None:
     padding = recipe.padding if isinstance(recipe, CropFlip) else CropFlip().padding
     if min(rows.x.shape[2:]) <= padding:
         raise BadInput(f"pictures of {rows.x.shape[2]} × {rows.x.shape[3]} do not bear a padding of {padding}")
-    if recipe.name in TONAL and rows.x.is_floating_point() and not bool(((rows.x >= 0) & (rows.x <= 1)).all()):
+    if recipe.name in TONAL and not lit(rows):
         raise BadInput(f"the augmentation {recipe.name!r} takes pictures with values in [0, 1]")
+
+
+def lit(rows: Rows) -> bool:
+    """Whether all values are bytes, or between black and white."""
+    return not rows.x.is_floating_point() or all(
+        bool(((x >= 0) & (x <= 1)).all()) for x in rows.x.split(AT_A_TIME)
+    )
 
 
 def drawn(batch: Batch, k: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Rows as tensors that live on the device: splits, endless batches, and the two files they come from."""
+"""Rows as tensors that live on the device, or stay in their file: splits, endless batches, and where they come from."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Generator, Tensor
 
 from service.domain.recipes import Tokens
@@ -16,13 +16,14 @@ from service.errors import BadInput, InvalidDataset
 from worker import tasks
 from worker.columns import TOKENS, features, labels, persons
 from worker.distributed import share
+from worker.mapped import Mapped, mapped
 
 
 @dataclass(frozen=True)
 class Rows:
     """Inputs, labels, and the number of the person behind each row."""
 
-    x: Tensor                       # float32 (n, F); uint8 or float32 (n, C, H, W); int32 (n, L) numbers of words
+    x: Tensor | Mapped              # float32 (n, F); uint8 or float32 (n, C, H, W); int32 (n, L) numbers of words
     y: Tensor                       # int64 (n,); float32 (n, K) or (n,): see tasks
     groups: Tensor | None = None    # int64 (n,)
 
@@ -35,8 +36,9 @@ class Rows:
         return len(self.y)
 
     def take(self, index: Tensor) -> "Rows":
-        """The rows at these positions, or where a bool tensor says so."""
-        return Rows(self.x[index], self.y[index], None if self.groups is None else self.groups[index])
+        """The rows at these positions, or where a bool tensor says so; inputs that stay in their file are not read."""
+        x = self.x.rows(index) if isinstance(self.x, Mapped) else self.x[index]
+        return Rows(x, self.y[index], None if self.groups is None else self.groups[index])
 
     def to(self, device: torch.device | str) -> "Rows":
         """The same rows on a device."""
@@ -106,19 +108,27 @@ class Batches(Iterator[Batch]):
             raise BadInput("there are no rows to draw batches from")
         self.rows, self.rng, self.augment = rows, rng, augment
         self.count = count(len(rows), size)
+        self._streamed = rows.x if isinstance(rows.x, Mapped) else None
         self._order, self._at = torch.arange(0), 0
 
     def __next__(self) -> Batch:
         if not len(self._order):
-            self._order = torch.randperm(len(self.rows), generator=self.rng).to(self.rows.y.device)
-        size, larger = divmod(len(self.rows), self.count)       # the first ones have a row more
-        first = self._at * size + min(self._at, larger)
-        part = self._order[first : first + size + (self._at < larger)]
+            order = torch.randperm(len(self.rows), generator=self.rng)
+            self._order = order if self._streamed else order.to(self.rows.y.device)     # a file is read by the CPU
+        part = self._part()
+        x = self.rows.x[share(part)]
         self._at += 1
         if self._at == self.count:
             self.restart()
-        batch = Batch(inputs(self.rows.x[share(part)]), self.rows.y[part])
+        elif self._streamed:
+            self._streamed.expect(share(self._part()))
+        batch = Batch(inputs(x), self.rows.y[part.to(self.rows.y.device, non_blocking=True)])
         return self.augment(batch) if self.augment else batch
+
+    def _part(self) -> Tensor:
+        size, larger = divmod(len(self.rows), self.count)       # the first ones have a row more
+        first = self._at * size + min(self._at, larger)
+        return self._order[first : first + size + (self._at < larger)]
 
     def restart(self) -> None:
         """Begin a new pass, in a new order, with the next batch."""
@@ -133,16 +143,20 @@ class Batches(Iterator[Batch]):
         self._order, self._at = state["order"], state["at"]
 
 
-def load_tensors(path: Path) -> Rows:
-    """Rows of a safetensors file with the tensors x, y and perhaps groups; memory-mapped."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            held = {name: file.get_tensor(name) for name in ("x", "y", "groups") if name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise InvalidDataset("the file of rows is not safetensors") from error
+def load_tensors(path: Path, *, resident_mb: int | None = None) -> Rows:
+    """Rows of a safetensors file with the tensors x, y and perhaps groups.
+
+    Args:
+        resident_mb: inputs of more MiB than these stay in the file, which may lose its name but not its contents.
+    """
+    held = mapped(path, ("x", "y", "groups"))
     if not {"x", "y"} <= held.keys():
         raise InvalidDataset("the file of rows lacks the tensor x or y")
-    return Rows(held["x"], held["y"], held.get("groups"))
+    y, groups = held["y"][:], held["groups"][:] if "groups" in held else None
+    if resident_mb is not None and held["x"].nbytes > resident_mb << 20:
+        return Rows(held["x"], y, groups)
+    with safe_open(path, framework="pt") as file:
+        return Rows(file.get_tensor("x"), y, groups)
 
 
 def read_parquet(path: Path, split: str | None = None, *, tokens: Tokens = TOKENS) -> tuple[Rows, list[str]]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from worker import tasks
 from worker.data import Rows, inputs
+from worker.mapped import Mapped
 
 CHUNK = 2048        # rows at a time
 WORDS = 1 << 18     # or so many words: a word takes up what a row of a table does
@@ -32,7 +33,7 @@ def logits(model: nn.Module, rows: Rows, *, chunk: int = CHUNK) -> Tensor:
         return torch.cat([model(inputs(x)) for x in rows.x.split(at_once(rows.x, chunk))])
 
 
-def at_once(x: Tensor, chunk: int) -> int:
+def at_once(x: Tensor | Mapped, chunk: int) -> int:
     """How many such rows go through a model together; fewer where they are long texts."""
     words = x.dim() == 2 and not x.is_floating_point()
     return max(1, min(chunk, WORDS // max(1, x.shape[1]))) if words else chunk

@@ -16,6 +16,7 @@ from service.errors import BadInput
 from worker import augmenting
 from worker.asking import Ask
 from worker.data import Batches, Rows
+from worker.mapped import Mapped
 from worker.optimise import Objective, OnStep, Progress, descend, ignore, repeatable, trainable
 from worker.registry import family
 from worker.resume import Snapshot, epochs
@@ -23,6 +24,7 @@ from worker.tasks import task_of
 from worker.transformer import Learned
 
 OWN = (recipes.Exported, recipes.Python)
+AT_A_TIME = 1 << 16     # rows of words
 LOOKED_UP = 0.02        # standard deviation of embeddings and positions, as in BERT and ViT
 
 
@@ -150,8 +152,13 @@ def fits(spec: Spec, rows: Rows) -> None:
         raise BadInput(f"{outside} labels are outside 0 … {spec.classes - 1}")
 
 
-def known(x: Tensor, tokens: Tokens) -> None:
+def known(x: Tensor | Mapped, tokens: Tokens) -> None:
     """Refuse rows that are not numbers of words of this vocabulary."""
-    outside = len(x) if x.is_floating_point() else int(((x < 0) | (x >= tokens.vocabulary)).any(dim=1).sum())
+    outside = len(x) if x.is_floating_point() else sum(strange(part, tokens.vocabulary) for part in x.split(AT_A_TIME))
     if outside:
         raise BadInput(f"{outside} rows are not numbers of words between 0 and {tokens.vocabulary - 1}")
+
+
+def strange(x: Tensor, vocabulary: int) -> int:
+    """Rows with a number outside the vocabulary."""
+    return int(((x < 0) | (x >= vocabulary)).any(dim=1).sum())

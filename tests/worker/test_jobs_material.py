@@ -1,14 +1,17 @@
 """Which rows a job trains on, forgets, and is audited with: brute force over a few rows is the judge."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from service.db.tables import HOLDOUT, TRAIN, VALIDATION
 from service.domain.policy import Policy
-from worker.data import Rows
+from worker.data import Rows, load_tensors
 from worker.jobs.material import Plan, _cut
 
 row = st.tuples(st.sampled_from([TRAIN, VALIDATION, HOLDOUT]), st.integers(0, 5))      # split, person
@@ -67,3 +70,19 @@ def test_what_was_forgotten_is_never_learned_again(world: tuple[list[tuple[int, 
 
     assert not numbers(cut.retain) & (forget | forgotten)
     assert not numbers(cut.audit_sets.holdout) & numbers(cut.split.retain)
+
+
+@given(world=worlds())
+def test_rows_that_stay_in_their_file_are_cut_alike(world: tuple[list[tuple[int, int]], set[int], set[int]]) -> None:
+    rows, forget, forgotten = world
+    everything = Rows(torch.arange(N).float()[:, None], torch.arange(N) % 3)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "rows"
+        save_file({"x": torch.arange(N).float()[:, None], "y": everything.y}, path)
+        in_file = load_tensors(path, resident_mb=0)
+
+    ours, theirs = (_cut(each, plan(rows, forget, forgotten)) for each in (in_file, everything))
+
+    for name, part in vars(ours).items():
+        assert torch.equal(part.x[:], getattr(theirs, name).x)
+        assert torch.equal(part.y, getattr(theirs, name).y)

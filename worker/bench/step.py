@@ -166,7 +166,7 @@ def plain_step(spec: Spec, size: Size, device: str) -> Callable[[], None]:
     """Forward, backward and AdamW, in training mode, on a batch that is there; done once already."""
     model = build(spec, torch.Generator().manual_seed(0)).to(device).train()
     optimiser, ask, rows = AdamW(model.parameters()), Ask(model), noise(size.batch, size.side, seed=0).to(device)
-    given = Batch(rows.x, rows.y)
+    given = Batch(rows.x[:], rows.y)
 
     def step() -> None:
         given.losses(*ask(given)).mean().backward()

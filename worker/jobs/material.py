@@ -87,7 +87,7 @@ def material(workshop: Workshop, plan: Plan) -> Material:
     if plan.dataset.tensors_key is None:
         raise Conflict("The data set is not indexed")
     with workshop.fetched(plan.dataset.tensors_key) as path:
-        rows = load_tensors(path)
+        rows = load_tensors(path, resident_mb=workshop.settings.resident_mb)      # what stays there outlives its name
         if len(rows) != len(plan.splits):
             raise InvalidDataset("The index and the tensors of the data set differ in their number of rows")
         rows = Rows(rows.x, rows.y, torch.tensor(plan.groups))
