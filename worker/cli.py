@@ -20,6 +20,7 @@ for name in ("train", "unlearn", "audit"):
     app.command(f"worker.commands:{name}_", name=name)
 benches.command("worker.commands:bench_unlearn", name="unlearn")
 benches.command("worker.commands:bench_step", name="step")
+benches.command("worker.commands_stream:bench_stream", name="stream")
 app.command("worker.commands_convert:convert_", name="convert")
 app.command("worker.commands_preflight:preflight_", name="preflight")
 
