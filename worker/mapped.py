@@ -3,13 +3,16 @@
 The service's file of rows is safetensors, where a tensor lies row after row and uncompressed, as it would in an Arrow
 column: a row is at a known place, nothing is decoded, and what is read has the bits that a resident tensor has.
 
-Rows are read into a tensor of the batch's size, not through a mapping: the pages of a mapping count as the process's
-memory, and one that breaks off kills the process instead of raising. What memory is left, the kernel uses to keep what
-was read. The rows of the next batch are announced to it, so that it fetches them all at once while the model works.
-What remains in memory is a row's place, 8 bytes.
+Rows are gathered from a mapping into a tensor of the batch's size. The pages of a mapping count as the process's memory
+as long as it lasts, so it is made anew before they are too many: what a pass takes up is constant, but for the place of
+each row, 8 bytes. What memory is left, the kernel uses to keep what was read. Where it has not kept the rows of the
+next batch, they are announced to it, and it fetches them all at once while the model works.
+
+A mapped file must not be cut off by others while it is in use, or the process dies: the service's copy is a job's own.
 """
 
 import json
+import mmap
 import os
 import weakref
 from collections.abc import Iterator
@@ -18,7 +21,9 @@ from math import prod
 from pathlib import Path
 from typing import TypedDict
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -28,6 +33,13 @@ DTYPES = {
     "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64,
     "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
 }
+Numbers = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+
+AROUND = 64 << 10       # bytes that the kernel maps when one of them is touched
+MOST = 64 << 20         # bytes of the file that are mapped at a time
+AHEAD = 128 << 10       # bytes that the kernel fetches at a time, if asked for more
+ASKED = 8               # rows by which is judged whether the kernel has kept a batch
 CPU = torch.device("cpu")
 
 
@@ -46,18 +58,42 @@ class Opened:
         self.descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self.descriptor)
         os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_RANDOM)   # the rows beside a row are not wanted
+        self._mapping, self._touched = self._mapped(), 0
 
-    def fill(self, room: memoryview, at: int) -> None:
-        """Read bytes until the room is full."""
-        while room:
-            read = os.preadv(self.descriptor, [room], at)
-            if not read:
-                raise InvalidDataset("the file of rows ends too early")
-            room, at = room[read:], at + read
+    def gather(self, first: int, places: Numbers, room: Bytes) -> None:
+        """Copy rows into the room, which has the shape (rows, bytes of one); the file's first row is at `first`."""
+        size = room.shape[1]
+        at_once = max(1, MOST // (AROUND + size))
+        for done in range(0, len(places) if size else 0, at_once):
+            some = places[done : done + at_once]
+            rows = self._window(first, size, len(some) * (AROUND + size))
+            rows.take(some, axis=0, out=room[done : done + at_once], mode="clip")   # the others copy once more
 
-    def expect(self, size: int, at: int) -> None:
+    def kept(self, at: int) -> bool:
+        """Whether the kernel has this byte in memory."""
+        try:
+            return bool(os.preadv(self.descriptor, [bytearray(1)], at, os.RWF_NOWAIT))
+        except BlockingIOError:
+            return False
+        except OSError:         # a file system that cannot tell
+            return True
+
+    def expect(self, at: int, size: int) -> None:
         """Have the kernel fetch bytes that will be read soon."""
-        os.posix_fadvise(self.descriptor, at, size, os.POSIX_FADV_WILLNEED)
+        for begin in range(at, at + size, AHEAD):
+            os.posix_fadvise(self.descriptor, begin, min(AHEAD, at + size - begin), os.POSIX_FADV_WILLNEED)
+
+    def _window(self, first: int, size: int, touching: int) -> Bytes:
+        self._touched += touching
+        if self._touched > MOST:
+            self._mapping, self._touched = self._mapped(), touching
+        rows = (len(self._mapping) - first) // size
+        return np.frombuffer(self._mapping, np.uint8, rows * size, first).reshape(rows, size)
+
+    def _mapped(self) -> mmap.mmap:
+        mapping = mmap.mmap(self.descriptor, 0, prot=mmap.PROT_READ)
+        mapping.madvise(mmap.MADV_RANDOM)
+        return mapping
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +141,7 @@ class Mapped:
     def split(self, size: int) -> Iterator[Tensor]:
         """The rows in parts of at most `size`, each read when its turn comes."""
         parts = self.index.split(size)
+        self._expect(parts[0])
         for part, following in zip(parts, (*parts[1:], self.index[:0]), strict=True):
             yield self._read_before(part, following)
 
@@ -113,15 +150,15 @@ class Mapped:
         self._expect(self.index[which])
 
     def __getitem__(self, which: Tensor | slice) -> Tensor:
-        return self._read(self.index[which.to("cpu") if isinstance(which, Tensor) else which])
+        index = self.index[which.to("cpu") if isinstance(which, Tensor) else which]
+        self._expect(index)
+        return self._read(index)
 
     def _read(self, index: Tensor) -> Tensor:
         pinned = self.device.type == "cuda"         # else the copy to the device would be waited for
         out = torch.empty(len(index), *self.row, dtype=self.dtype, pin_memory=pinned)
-        room, done = out.flatten().view(torch.uint8).numpy().data, 0
-        for at, size in self._stretches(index):
-            self.file.fill(room[done : done + size], at)
-            done += size
+        room = out.flatten().view(torch.uint8).numpy().reshape(len(index), self.row_bytes)
+        self.file.gather(self.first, index.numpy(), room)
         return out.to(self.device, non_blocking=pinned)
 
     def _read_before(self, index: Tensor, following: Tensor) -> Tensor:
@@ -130,17 +167,13 @@ class Mapped:
         return read
 
     def _expect(self, index: Tensor) -> None:
-        for at, size in self._stretches(index):
-            self.file.expect(size, at)
-
-    def _stretches(self, index: Tensor) -> Iterator[tuple[int, int]]:
-        """(byte, bytes) of each stretch of rows that follow each other in the file, too."""
-        if not len(index) or not self.row_bytes:
+        asked = index[:: max(1, len(index) // ASKED)].tolist()
+        if all(self.file.kept(self.first + place * self.row_bytes) for place in asked):
             return
-        begins = torch.cat([torch.tensor([0]), (index.diff() != 1).nonzero()[:, 0] + 1])
+        begins = torch.cat([torch.tensor([0]), (index.diff() != 1).nonzero()[:, 0] + 1])    # of rows side by side
         lengths = begins.diff(append=torch.tensor([len(index)]))
         for place, length in zip(index[begins].tolist(), lengths.tolist(), strict=True):
-            yield self.first + place * self.row_bytes, length * self.row_bytes
+            self.file.expect(self.first + place * self.row_bytes, length * self.row_bytes)
 
 
 def mapped(path: Path, names: tuple[str, ...]) -> dict[str, Mapped]:

@@ -112,7 +112,7 @@ def test_to_take_rows_reads_none(streamed, monkeypatch):
     def read(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(Opened, "fill", read)
+    monkeypatch.setattr(Opened, "gather", read)
     taken = streamed.take(torch.arange(0, N, 2)).take(torch.arange(N // 2) % 3 == 0).to("cpu")
 
     assert in_file(taken).index.tolist() == list(range(0, N, 6))
@@ -144,14 +144,32 @@ def test_what_fits_is_loaded(path):
     assert isinstance(load_tensors(path, resident_mb=1).x, Tensor)
 
 
-def test_a_file_that_is_cut_off_later_raises(tmp_path, path):
-    copy = tmp_path / "copy"
-    copy.write_bytes(path.read_bytes())
-    rows = load_tensors(copy, resident_mb=0)
-    copy.write_bytes(copy.read_bytes()[: in_file(rows).first + 70])
+@given(most=st.integers(1, 500_000), which=st.lists(st.integers(0, N - 1), max_size=30))
+def test_a_mapping_that_is_made_anew_shows_the_same_rows(most, which, streamed, resident):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worker.mapped.MOST", most)
 
-    with pytest.raises(InvalidDataset, match="ends too early"):
-        rows.x[1:2]
+        assert torch.equal(streamed.x[torch.tensor(which).long()], resident.x[torch.tensor(which).long()])
+        assert [part.tolist() for part in streamed.x.split(50)] == [part.tolist() for part in resident.x.split(50)]
+
+
+def test_rows_that_the_kernel_has_not_kept_are_announced(streamed, monkeypatch):
+    announced: list[tuple[int, int]] = []
+    monkeypatch.setattr(Opened, "kept", lambda _, at: at != first + 9 * 64)
+    monkeypatch.setattr(Opened, "expect", lambda _, at, size: announced.append((at, size)))
+    first = in_file(streamed).first
+
+    in_file(streamed).expect(torch.tensor([5, 6]))
+    in_file(streamed).expect(torch.tensor([7, 8, 9, 3, 5, 4]))
+
+    assert announced == [(first + at * 64, rows * 64) for at, rows in ((7, 3), (3, 1), (5, 1), (4, 1))]
+
+
+def test_what_was_just_written_is_kept_and_can_be_announced(path):
+    opened = Opened(path)
+
+    assert opened.kept(0)
+    opened.expect(0, path.stat().st_size)
 
 
 def test_a_tensor_without_rows_is_refused(tmp_path):
