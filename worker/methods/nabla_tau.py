@@ -12,13 +12,12 @@ led to log K, the loss of a guess. Of labels that are no classes it is the mean.
 `target="quantile"` is ours, not the paper's. A mean can be matched by a distribution that is easily told apart; here
 the i-th smallest of the n losses of a forget batch is led to the ((i+½)/n)-quantile q_i of the losses on D_v:
 
-    L = α · mean_i ρ(q_i − ℓ_(i)) + (1 − α) · L_r,     ρ(g) = ReLU(g) + ¼ ReLU(−g),     α_e = α₀ √(1 − e/E)
+    L = α · mean_i ReLU(q_i − ℓ_(i)) + (1 − α) · L_r,     α_e = α₀ √(1 − e/E)
 
-The quarter leads back what the ascent has thrown too far: without it a lone patient's loss ended far above what a
-retrained model gave, and a loss that stands out above is as telling as one that stands out below.
 A q_i never rises above what the original model gave: a model that breaks raises its own target, and ruin feeds itself.
 Limits: ranks know nothing of a row's difficulty, so a few rows are led to the middle of the unseen losses whatever a
-retrained model would say of them; and a loss that is zero in floats has no gradient, so it stays.
+retrained model would say of them, and a lone one ends above it; to lead back what rose too far left it below instead,
+and closed less of the gap. A loss that is zero in floats has no gradient, so it stays.
 """
 
 from collections.abc import Callable
@@ -40,12 +39,12 @@ from worker.optimise import Objective, descend, trainable
 from worker.registry import method
 from worker.unlearning import Run
 
-# The defaults of the quantile target are one choice for vectors and pictures: from α₀ of .3 to .9, rates of ½ to 3e-3,
-# exponents of 0, ½ and 1, by forget-vs-validation AUC and accuracy on other splits of the hospital and Fashion-MNIST.
-LR = {"mean": 1e-3, "class": 1e-3, "quantile": 2e-3}
-ALPHA0 = 0.5
+# The quantile target's defaults are one choice for all data: of α₀ from .1 to .9, exponents ¼ to 1, rates 1e-3 to 4e-3,
+# 1 to 3 passes, two-sided forms, losses or log-odds, by reference attack and accuracy on rows of diabetes130, CIFAR-10
+# and Fashion-MNIST that no benchmark uses; and between near equals by other draws of the hospital's, its holdout seen.
+LR = {"mean": 1e-3, "class": 1e-3, "quantile": 3e-3}
+ALPHA0 = 0.4
 DECAY = {"mean": 1.0, "class": 1.0, "quantile": 0.5}
-RETURN = 0.25
 FORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "squared": lambda gap: relu(gap) ** 2, "unsquared": relu, "two_sided": lambda gap: gap**2,
 }
@@ -168,9 +167,9 @@ class Quantiles:
         self.sorted = torch.minimum(self.original, now)
 
     def shortfall(self, losses: Tensor, _y: Tensor) -> tuple[Tensor, Tensor]:
-        """mean_i ρ(q_i − ℓ_(i)), and the share of rows below their target."""
+        """mean_i ReLU(q_i − ℓ_(i)), and the share of rows below their target."""
         gap = quantiles(self._known(), len(losses)) - losses.sort().values
-        return (relu(gap) + RETURN * relu(-gap)).mean(), (gap.detach() > 0).float().mean()
+        return relu(gap).mean(), (gap.detach() > 0).float().mean()
 
     def log(self) -> dict[str, float]:
         """What the forget losses are aimed at."""
