@@ -47,5 +47,7 @@ class Ask:
             return self._answer(x.new_ones(1, *x.shape[1:]))[:0]
         if x.device.type != "cuda":
             return self.model(x)
+        if x.dim() == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cuda", torch.bfloat16):
             return self.model(x).float()

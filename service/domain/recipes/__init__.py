@@ -43,7 +43,8 @@ from service.domain.recipes.training import AdamW, Optimizer, Sgd, Spec, Task, T
 
 __all__ = [
     "OURS", "PRESETS", "AdamW", "AndMask", "AscentGuard", "Augmentation", "BadTeacher", "Cnn", "CropFlip", "Cutout",
-    "Descent", "Exported", "Family", "FineTune", "FocusMask", "Image", "InputShape", "L1Sparse", "Logistic", "Mask", "Method",
+    "Descent", "Exported", "Family", "FineTune", "FocusMask", "Image", "InputShape", "L1Sparse", "Logistic", "Mask",
+    "Method",
     "Mixup", "Mlp", "NablaTau", "NegGrad", "NegGradPlus", "NoAugmentation", "NoMask", "OptMask", "Optimizer", "Preset",
     "ProbMask", "Python", "RandAugment", "RandomLabel", "ResNet18", "Retrain", "SaliencyMask", "Scrub", "Sgd", "Spec",
     "Ssd", "Task", "TextTransformer", "Tokens", "Training", "Trivial", "Variance", "Vector", "Vgg16Bn", "VitTiny",
