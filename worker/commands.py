@@ -149,6 +149,7 @@ def bench_unlearn(
     rows: Positive = 10_000,
     fraction: OpenShare = 0.05,
     seeds: Positive = 3,
+    only: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     quick_: Annotated[bool, Parameter(name="--quick", negative=())] = False,
     json_: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
@@ -159,6 +160,7 @@ def bench_unlearn(
         rows: train rows to use.
         fraction: share of the persons, or of the rows, to forget.
         seeds: runs to average.
+        only: name of a line to measure, as often as needed; all unless given.
         quick_: a few rows, epochs and references only, to see that it works.
         json_: print JSON.
     """
@@ -168,7 +170,7 @@ def bench_unlearn(
         source, seeds = quick(source), 1
     with screen.status("") as status:
         found = bench(
-            source, fraction=fraction, seeds=seeds, references=1 if quick_ else 3, rates=not quick_,
+            source, fraction=fraction, seeds=seeds, references=1 if quick_ else 3, rates=not quick_, only=only,
             on_part=status.update,
         )
     show(found, as_json=json_)

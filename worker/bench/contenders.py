@@ -1,5 +1,6 @@
 """Who is compared: the default, its relatives, and every other method of the menu, at published and at better rates."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ from service.domain.recipes import (
     ProbMask,
     SaliencyMask,
 )
+from service.errors import BadInput
 from worker.choosing import chosen
 from worker.registry import method as methods
 
@@ -33,13 +35,22 @@ class Contender:
     recipes: tuple[Method, ...]
 
 
-def contenders(*, rates: bool = True) -> list[Contender]:
-    """Ours first; a method that is new on the menu is among the others by itself."""
+def contenders(*, rates: bool = True, only: Collection[str] = ()) -> list[Contender]:
+    """Ours first; a method that is new on the menu is among the others by itself.
+
+    Args:
+        rates: whether others than ours may show their best rate.
+        only: names to choose from the list; nothing means all.
+    """
     ours = [Contender("nabla_tau quantile", (NablaTau(),))]
     masked = [Contender(f"nabla_tau quantile, {name}", (NablaTau(mask=m),)) for name, m in MASKS.items()]
     relatives = [faster(f"nabla_tau {t}", NablaTau(target=t, lr=1e-3), rates=rates) for t in ("mean", "class")]
     others = [faster(name, chosen(name), rates=rates) for name in names()]
-    return [*ours, *masked, *relatives, *others, faster("salun", PRESETS["salun"].method, rates=rates)]
+    every = [*ours, *masked, *relatives, *others, faster("salun", PRESETS["salun"].method, rates=rates)]
+    unknown = set(only) - {each.name for each in every}
+    if unknown:
+        raise BadInput(f"nobody is named {', '.join(sorted(unknown))}; there are: {', '.join(e.name for e in every)}")
+    return [each for each in every if not only or each.name in only]
 
 
 def names() -> list[str]:

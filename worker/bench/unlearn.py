@@ -4,7 +4,7 @@
 an attacker who knows how hard a row is. `gap_closed` is the share of the original's lead over retraining that is gone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,14 +66,14 @@ def sure(model: nn.Module, rows: Rows) -> np.ndarray:
 
 def bench(
     source: Source, *, fraction: float, seeds: int, references: int = 3, rates: bool = True,
-    on_part: OnPart = lambda _: None,
+    only: Collection[str] = (), on_part: OnPart = lambda _: None,
 ) -> dict[str, object]:
     """The whole answer, under the keys that the design names.
 
     Args:
-        rates: whether the other methods may show their best of three learning rates as well.
+        rates, only: see `contenders`.
     """
-    field = contenders(rates=rates)
+    field = contenders(rates=rates, only=only)
     runs = [one(source, field, fraction, seed, references, on_part) for seed in range(seeds)]
     retrained = [run[RETRAIN] for run in runs]
     seen = {"auc_ref_before": NONE, "auc_ref_retrained": RETRAIN}
