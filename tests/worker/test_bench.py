@@ -15,7 +15,7 @@ from service.errors import BadInput, UnknownSamples
 from worker import checkpoint
 from worker.bench.contenders import contenders
 from worker.bench.sources import halves, load, some
-from worker.bench.unlearn import bench, distances, interval, summary
+from worker.bench.unlearn import bench, distances, interval, rows, summary
 from worker.cli import app, main
 from worker.data import Rows
 from worker.sources import asked_for, describe, read
@@ -205,3 +205,20 @@ def test_a_folder_of_two_files_is_cut_into_three(tmp_path, folder):
 def test_a_folder_without_data_is_refused(tmp_path):
     with pytest.raises(BadInput):
         load(tmp_path, 50, torch.Generator())
+
+
+def test_single_lines_can_be_asked_for_and_others_are_named():
+    assert [each.name for each in contenders(only=["scrub", "nabla_tau mean"])] == ["nabla_tau mean", "scrub"]
+    with pytest.raises(BadInput, match="there are: nabla_tau quantile"):
+        contenders(only=["scrub", "scrup"])
+
+
+def test_the_others_show_their_published_rate_and_the_best_of_three():
+    (scrub,) = contenders(only=["scrub"])
+    runs = [{("scrub", i): {"average_gap": gap, "s": 1.0} for i, gap in enumerate((0.3, float("nan"), 0.1))}]
+
+    published, best = rows([scrub], runs)
+
+    assert (published["recipe"], published["average_gap"]) == ("scrub", 0.3)
+    assert (best["recipe"], best["average_gap"]) == ("scrub, best of 3 rates", 0.1)
+    assert best["lr"] == pytest.approx(10 * published["lr"])
