@@ -27,6 +27,7 @@ from service.stack import Stack, stack
 EXAMPLE = Path(__file__).parents[1] / "examples" / "hospital"
 SHARE, SEED, REFERENCES = 0.05, 0, 3
 WHEN = ("before", "after", "reference")
+AUC = {"before": "auc_original", "after": "auc", "reference": "auc_reference"}
 Json = dict[str, Any]
 
 
@@ -186,7 +187,7 @@ def _show(story: Story) -> None:
         seen = report["utility"][name]
         table.add_row(f"accuracy on {name}", *(f"{seen[when]:.3f}" for when in WHEN))
     attack = _attack(report)
-    table.add_row("attack AUC", *(_with_interval(attack, f"auc_{when}") for when in WHEN))
+    table.add_row("attack AUC", *(_with_interval(attack, AUC[when]) for when in WHEN))
     table.add_row("seconds", "", f"{seconds['seconds']:.2f}", f"{_mean(seconds['reference_seconds']):.2f}")
     story.console.print(table)
     for request, seen in zip(story.requests, story.reports, strict=True):
@@ -269,8 +270,8 @@ def _numbers(story: Story) -> Json:
     attack, holdout = _attack(report), report["utility"]["holdout"]
     names = {"before": "before", "after": "after", "reference": "retrained"}
     return {
-        **{f"auc_{name}": attack[f"auc_{when}"] for when, name in names.items()},
-        **{f"auc_{name}_ci": attack[f"auc_{when}_ci95"] for when, name in names.items()},
+        **{f"auc_{name}": attack[AUC[when]] for when, name in names.items()},
+        **{f"auc_{name}_ci": attack[f"{AUC[when]}_ci95"] for when, name in names.items()},
         **{f"holdout_{name}": holdout[when] for when, name in names.items()},
         **{f"holdout_{name}_ci": holdout[f"{when}_ci95"] for when, name in names.items()},
         "unlearn_s": seconds["seconds"],

@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from worker.findings import AuditReport, Histogram, Interval
+from service.domain.report import AuditReport, Histogram, Interval
 from worker.wording import signal_name
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def intervals(report: AuditReport) -> Figure:
         ax = figure.subplots()
         at = np.arange(len(report.results), dtype=float)[::-1]
         _margin(ax, report)
-        _points(ax, at + 0.22, [(r.auc_before, r.auc_before_ci95) for r in report.results], BEFORE, "s", "before")
-        _points(ax, at, [(r.auc_after, r.auc_after_ci95) for r in report.results], AFTER, "o", "after")
+        _points(ax, at + 0.22, [(r.auc_original, r.auc_original_ci95) for r in report.results], BEFORE, "s", "before")
+        _points(ax, at, [(r.auc, r.auc_ci95) for r in report.results], AFTER, "o", "after")
         if report.references.k:
             held = [(r.auc_reference, r.auc_reference_ci95 or (0.0, 0.0)) for r in report.results]
             _points(ax, at - 0.22, held, REFERENCE, "D", "retrained")

@@ -8,23 +8,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.errors import BadInput
+from worker.case import AuditSets
 from worker.data import Rows, Split
 from worker.mapped import Mapped
 
 AT_A_TIME = 4 << 20      # bytes
-MOST = 0.01     # share of validation rows that may be met in training beyond twice what chance makes alike
+MOST = 0.01     # share of unseen rows that may be met in training beyond twice what chance makes alike
 
 
 def refuse_overlap(data: Split) -> None:
-    """Refuse validation rows that were trained on.
+    """Refuse validation rows that were trained on."""
+    _refuse("validation", data.validation, data.retain, data.forget)
 
-    Rows of small tables are alike by chance, in training itself too: twice that rate is taken for chance.
-    """
-    known, times = np.unique(np.concatenate([prints(data.retain), prints(data.forget)]), return_counts=True)
+
+def refuse_shared(sets: AuditSets) -> None:
+    """Refuse holdout rows that were trained on, and rows z that are held out."""
+    _refuse("holdout", sets.holdout, sets.retain, sets.forget)
+    if sets.population is not None:
+        _refuse("population", sets.population, sets.retain, sets.forget)
+
+
+def _refuse(name: str, unseen: Rows, *trained: Rows) -> None:
+    """Rows of small tables are alike by chance, in training itself too: twice that rate is taken for chance."""
+    if not len(unseen):
+        return
+    known, times = np.unique(np.concatenate([prints(rows) for rows in trained]), return_counts=True)
     alike = times[times > 1].sum() / times.sum()
-    met = np.isin(prints(data.validation), known).mean()
+    met = np.isin(prints(unseen), known).mean()
     if met > 2 * alike + MOST:
-        raise BadInput(f"{met:.0%} of the validation rows are rows that were trained on, and have to be unseen")
+        raise BadInput(f"{met:.0%} of the {name} rows are rows that were trained on, and have to be unseen")
 
 
 def prints(rows: Rows) -> NDArray[np.int64]:

@@ -3,8 +3,8 @@
 from html import escape
 from typing import Final
 
+from service.domain.report import AuditReport
 from worker import figures, story
-from worker.findings import AuditReport
 from worker.story import Table
 
 STYLE: Final = """

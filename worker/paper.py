@@ -10,8 +10,8 @@ from fpdf import FPDF
 from fpdf.enums import TableBordersLayout, XPos, YPos
 from fpdf.fonts import FontFace
 
+from service.domain.report import AuditReport, VerdictValue
 from worker import figures, story
-from worker.findings import AuditReport, VerdictValue
 from worker.story import Table
 
 Colour = tuple[int, int, int]

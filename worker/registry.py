@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from torch import nn
 
+from service.domain.report import Found
 from service.domain.values import Value
 from service.errors import BadInput
 from worker.data import Augment
@@ -63,3 +64,4 @@ method = Registry[Callable[..., None]]("method", "worker.methods")
 mask = Registry[Callable[..., Gate | Held | None]]("mask", "worker.masks")
 augmentation = Registry[Callable[..., Augment | None]]("augmentation", "worker.augmentations")
 family = Registry[Callable[..., nn.Module]]("family", "worker.families")
+attack = Registry[Callable[..., Found]]("attack", "worker.attacks")

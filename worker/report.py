@@ -2,7 +2,7 @@
 
 import rfc8785
 
-from worker.findings import AuditReport
+from service.domain.report import AuditReport
 from worker.pages import page
 from worker.paper import pdf
 

@@ -57,11 +57,27 @@ def modified_entropy(logits: ArrayLike, labels: ArrayLike) -> Array:
     return -terms.sum(axis=1)
 
 
+def margin(logits: ArrayLike, labels: ArrayLike) -> Array:
+    """The true class's logit less the largest other one: above 0 where the row is predicted right."""
+    z, y = _checked(logits, labels)
+    rows = np.arange(len(y))
+    others = z.copy()
+    others[rows, y] = -np.inf
+    return z[rows, y] - others.max(axis=1)
+
+
+def correctness(logits: ArrayLike, labels: ArrayLike) -> Array:
+    """1 where the true class has the largest logit; a tie is half a hit."""
+    return (np.sign(margin(logits, labels)) + 1) / 2
+
+
 SIGNALS: Final[dict[Signal, tuple[Callable[[ArrayLike, ArrayLike], Array], int]]] = {
     "loss": (loss, -1),
     "confidence": (confidence, +1),
     "entropy": (entropy, -1),
     "modified_entropy": (modified_entropy, -1),
+    "correctness": (correctness, +1),
+    "margin": (margin, +1),
 }
 
 

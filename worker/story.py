@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from worker.findings import Accuracy, AuditReport, VerdictValue
+from service.domain.report import Accuracy, AuditReport, VerdictValue
 from worker.wording import signal_name, span
 
 TITLES: Final[dict[VerdictValue, str]] = {
@@ -57,11 +57,11 @@ def attacks(report: AuditReport) -> Table:
     rows = (
         (
             signal_name(r.signal).capitalize(),
-            f"{r.auc_before:.3f} ({_dash(r.auc_before_ci95)})",
-            f"{r.auc_after:.3f} ({_dash(r.auc_after_ci95)})",
+            f"{r.auc_original:.3f} ({_dash(r.auc_original_ci95)})",
+            f"{r.auc:.3f} ({_dash(r.auc_ci95)})",
             f"{r.auc_reference:.3f}" + (f" ({_dash(r.auc_reference_ci95)})" if r.auc_reference_ci95 else ""),
             f"{_signed(r.diff_vs_reference)} ({_dash(r.diff_ci90, signed=True)})",
-            f"{r.p_adjusted:.4f}",
+            f"{r.p_value_adjusted:.4f}",
         )
         for r in report.results
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm
 
-from worker.findings import Accuracy, Utility
+from service.domain.report import Accuracy, Utility
 from worker.signals import Array, Labels
 from worker.statistics import Interval, cluster_interval
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 from service.domain.policy import AuditPlan
-from worker.findings import Claim, Found, Heldout, Reason, References, Utility, Verdict, VerdictValue
+from service.domain.report import Claim, Found, Heldout, Reason, References, Utility, Verdict, VerdictValue
 from worker.wording import statement
 
 NOT_CLAIMED = (
@@ -15,7 +15,6 @@ NOT_CLAIMED = (
 EXACT = "that the retraining left the rows out: this follows from the record of the procedure, not from an attack"
 
 
-MIN_HOLDOUT: Final = 20     # persons or rows of the forget set's classes; fewer cannot be told from each other
 VALUES: Final[dict[Reason, VerdictValue]] = {"leak": "LEAK_DETECTED", "within_margin": "EQUIVALENT_WITHIN_MARGIN"}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.domain.policy import AuditPlan
-from worker.findings import Found, Heldout, Power, Reason, References, Result, Utility
+from service.domain.report import Found, Heldout, Power, Reason, References, Result, Utility
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def _leak(case: Case) -> str:
         how = "the forgotten rows stand out, because the new model knows them less than rows it never saw"
     return (
         f"We found evidence of a leak: {how}. With the signal {signal_name(worst.signal)} the attack's AUC is "
-        f"{worst.auc_after:.3f} (95 % interval {span(worst.auc_after_ci95)}) against {worst.auc_reference:.3f} for "
-        f"{case.reference}; p = {worst.p_adjusted:.4f}, at a level of {case.plan.alpha:g} chosen before scoring."
+        f"{worst.auc:.3f} (95 % interval {span(worst.auc_ci95)}) against {worst.auc_reference:.3f} for "
+        f"{case.reference}; p = {worst.p_value_adjusted:.4f}, at a level of {case.plan.alpha:g} chosen before scoring."
     )
 
 

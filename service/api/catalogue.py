@@ -6,12 +6,12 @@ from fastapi import APIRouter
 from pydantic import TypeAdapter
 
 from service.domain.policy import Policy
-from service.domain.recipes import OURS, PRESETS, Augmentation, Family, Mask, Method, Training, ours
+from service.domain.recipes import OURS, PRESETS, Augmentation, Family, Mask, Method, Rung, Training, ours
 
 router = APIRouter(tags=["catalogue"])
 _MENU: dict[str, Any] = {
-    "families": Family, "methods": Method, "masks": Mask, "augmentations": Augmentation, "training": Training,
-    "policy": Policy,
+    "families": Family, "methods": Method, "masks": Mask, "augmentations": Augmentation, "attacks": Rung,
+    "training": Training, "policy": Policy,
 }
 
 

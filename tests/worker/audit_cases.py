@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from service.domain.policy import AuditPlan
+from service.domain.recipes import Population
 from worker.auditing import AuditSets
 from worker.data import Rows
 
-QUICK = AuditPlan(alpha=0.005, permutations=499, bootstrap=400)
+QUICK = AuditPlan(rungs=(Population(),), alpha=0.005, permutations=499, bootstrap=400)
 
 
 class Table(nn.Module):

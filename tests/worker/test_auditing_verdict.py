@@ -5,9 +5,9 @@ from functools import cache
 
 import pytest
 
+from service.domain.report import Found
 from tests.worker.audit_cases import QUICK, Cases
 from worker.auditing import audit
-from worker.findings import Found
 from worker.verdict import decide, judge
 
 BANNED = re.compile(r"verified deleted|0\.5 means safe|ε|epsilon|TPR", re.IGNORECASE)
@@ -31,7 +31,7 @@ def spoilt(*, flagged=False, null=True, positive=True, equivalent=True, planned=
     results = [r.model_copy(update={"flagged": flagged, "equivalent": equivalent}) for r in report.results]
     power = report.power.model_copy(update={"planned_power_at_margin": planned})
     return {
-        "found": Found(tuple(results), controls, power),
+        "found": Found(results=tuple(results), controls=controls, power=power),
         "facts": report.heldout.model_copy(update={"forget_rows_unmatched": unmatched}),
         "useful": report.utility.model_copy(update={"within_margin": useful}),
     }
@@ -62,7 +62,7 @@ def test_one_signal_outside_the_margin_is_enough_to_withhold_equivalence():
     case = spoilt()
     first, *rest = case["found"].results
     results = (first.model_copy(update={"equivalent": False}), *rest)
-    found = Found(results, case["found"].controls, case["found"].power)
+    found = case["found"].model_copy(update={"results": results})
 
     assert decide(QUICK, found, case["facts"], case["useful"]) == "underpowered"
 

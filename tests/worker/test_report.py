@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 import pytest
 import rfc8785
 
+from service.domain.report import AuditReport
 from tests.worker.audit_cases import QUICK, Cases
 from worker.auditing import audit
-from worker.findings import AuditReport
 from worker.report import to_html, to_json, to_pdf
 
 VOID = {"meta", "path", "use", "rect", "br", "circle", "line"}

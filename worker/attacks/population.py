@@ -10,10 +10,13 @@ from math import ceil
 from typing import Final
 
 import numpy as np
+from scipy.stats import norm
 
-from service.domain.policy import AuditPlan
-from worker.findings import (
+from service.domain.policy import RELATIVE, AuditPlan, ScoredSignal
+from service.domain.recipes import Population as Recipe
+from service.domain.report import (
     Controls,
+    Found,
     MaxStatistic,
     NullControl,
     OracleControl,
@@ -21,8 +24,12 @@ from worker.findings import (
     Power,
     Result,
 )
+from worker.case import MIN_PERSONS, Case
+from worker.histograms import histogram
 from worker.metrics import ks
-from worker.resampling import Pool, halves
+from worker.registry import attack
+from worker.resampling import Pool, halves, pool
+from worker.scoring import scored
 from worker.signals import Array
 from worker.statistics import (
     Interval,
@@ -39,6 +46,7 @@ from worker.statistics import (
     rows_for_equivalence,
 )
 
+MIN_HOLDOUT: Final = 20     # persons or rows of the forget set's classes; fewer cannot be told from each other
 NULL_LEVEL: Final = 0.01
 NULL_DRAWS: Final = 999     # enough for that level
 PAIRING: Final = 0.5        # ours, for planning only: correlation of two trainings' AUCs on the same rows
@@ -53,9 +61,19 @@ class Population:
     of: Pool
     scores: Array
 
+    @classmethod
+    def of_case(cls, case: Case) -> "Population":
+        """The matched rows, and every model's scores of them."""
+        f, h = case.matched
+        return cls(case.plan, pool((f.y, h.y), (f.groups, h.groups)), scored(case))
+
     @property
     def k(self) -> int:
         return len(self.scores) - 2
+
+    @property
+    def signals(self) -> tuple[ScoredSignal, ...]:
+        return self.plan.scored
 
     @cached_property
     def aucs(self) -> Array:
@@ -83,7 +101,7 @@ class Population:
 
     def results(self) -> tuple[Result, ...]:
         """One line per signal."""
-        return tuple(self._result(s) for s in range(len(self.plan.signals)))
+        return tuple(self._result(s) for s in range(len(self.signals)))
 
     def max_statistic(self) -> MaxStatistic:
         """The strongest signal, paid for by the number of signals."""
@@ -110,18 +128,23 @@ class Population:
         low, high = self._gap(AFTER, s, 0.9)
         flagged = self._flagged(AFTER, s, self.tested) and not self._oracle_fails_as_far(s)
         return Result(
-            signal=self.plan.signals[s],
-            auc_before=self.aucs[BEFORE, s],
-            auc_before_ci95=self._interval([BEFORE], s, 0.95),
-            auc_after=self.aucs[AFTER, s],
-            auc_after_ci95=self._interval([AFTER], s, 0.95),
+            rung="reference" if self.signals[s] in RELATIVE else "population",
+            signal=self.signals[s],
+            n_member=self.of.forget,
+            n_nonmember=len(self.of.y) - self.of.forget,
+            n_models=len(self.scores),
+            auc=self.aucs[AFTER, s],
+            auc_ci95=self._interval([AFTER], s, 0.95),
             auc_reference=self._level(AFTER, s),
             auc_reference_ci95=self._interval(self._others(AFTER), s, 0.95) if self.k else None,
+            auc_original=self.aucs[BEFORE, s],
+            auc_original_ci95=self._interval([BEFORE], s, 0.95),
             diff_vs_reference=self.aucs[AFTER, s] - self._level(AFTER, s),
             diff_ci90=(low, high),
             diff_ci95=self._gap(AFTER, s, 0.95),
-            p_value=self.tested.p[s],
-            p_adjusted=self.tested.adjusted[s],
+            tost_p=self._tost(s),
+            p_value_raw=self.tested.p[s],
+            p_value_adjusted=self.tested.adjusted[s],
             ks_to_reference=self._ks(s),
             equivalent=inside((low, high), self.plan.margin),
             flagged=flagged,
@@ -145,7 +168,7 @@ class Population:
         return {j: self._test(j) for j in range(2, 2 + self.k)} if self.k > 1 else {}
 
     def _oracle(self) -> OracleControl | None:
-        signals = range(len(self.plan.signals))
+        signals = range(len(self.signals))
         failed = sum(any(self._flagged(j, s, t) for s in signals) for j, t in self._oracles.items())
         return OracleControl(n_passed=self.k - failed, n_total=self.k) if self._oracles else None
 
@@ -159,11 +182,11 @@ class Population:
         return NullControl(p=p, level=NULL_LEVEL, passed=p > NULL_LEVEL)
 
     def _positive(self) -> PositiveControl:
-        intervals = [self._interval([BEFORE], s, 0.95) for s in range(len(self.plan.signals))]
+        intervals = [self._interval([BEFORE], s, 0.95) for s in range(len(self.signals))]
         needed = [self._level(AFTER, s) + self.plan.margin for s in range(len(intervals))]
         best = max(range(len(intervals)), key=lambda s: intervals[s][0] - needed[s])
         return PositiveControl(
-            signal=self.plan.signals[best],
+            signal=self.signals[best],
             auc=self.aucs[BEFORE, best],
             ci95=intervals[best],
             needed=needed[best],
@@ -201,6 +224,15 @@ class Population:
         moves = self.moves[model, s] - self.moves[others, s].mean(axis=0)
         return bca(draws, self.aucs[model, s] - self._level(model, s), moves, level)
 
+    def _tost(self, s: int) -> float:
+        """The larger p of the two one-sided tests, by a normal approximation to the bootstrap's spread."""
+        if min(self.of.sizes) < 2:
+            return 1.0
+        others = self._others(AFTER)
+        draws = self.draws[AFTER, s] - (self.draws[others, s].mean(axis=0) if others else 0.5)
+        gap, se = abs(self.aucs[AFTER, s] - self._level(AFTER, s)), float(draws.std(ddof=1))
+        return float(norm.sf((self.plan.margin - gap) / se)) if se else float(gap >= self.plan.margin)
+
     def _ks(self, s: int) -> float | None:
         rows = self.scores[:, s, : self.of.forget]
         return float(np.mean([ks(rows[AFTER], other) for other in rows[REFERENCES]])) if self.k else None
@@ -210,6 +242,22 @@ class Population:
 
     def _each(self, function: Callable[[Array], Array]) -> Array:
         return np.array([[function(s) for s in model] for model in self.scores])
+
+
+@attack(Recipe)
+def population(case: Case, recipe: Recipe) -> Found:
+    """Every planned signal, and what says whether the comparison can be trusted."""
+    del recipe
+    if case.matched[1].persons() < MIN_HOLDOUT:
+        return Found()
+    tried = Population.of_case(case)
+    return Found(
+        results=tried.results(),
+        max_statistic=tried.max_statistic(),
+        controls=tried.controls(),
+        power=tried.power(),
+        loss_histogram=histogram(case) if case.forget.persons() >= MIN_PERSONS else None,
+    )
 
 
 def needed(margin: float, power: float, holdout: float, variances: float) -> int | None:

@@ -12,11 +12,11 @@ import torch
 from service.db.tables import DeletionRequest
 from service.domain import certificates as c
 from service.domain.recipes import ours
+from service.domain.report import AuditReport, Result
 from service.ledger.envelopes import seal
 from service.ledger.keys import Keys
 from service.storage import digest_of
 from worker import provenance
-from worker.findings import AuditReport, Result
 from worker.jobs.ladder import Attempt
 from worker.jobs.material import Plan
 
@@ -123,10 +123,10 @@ def _auc(result: Result) -> c.Metric:
     return c.Metric(
         name=f"auc_{result.signal}",
         definition=f"Attack AUC of {result.signal.replace('_', ' ')}, forgotten against held-out rows; 95 % interval",
-        before=result.auc_before,
-        before_ci=result.auc_before_ci95,
-        after=result.auc_after,
-        after_ci=result.auc_after_ci95,
+        before=result.auc_original,
+        before_ci=result.auc_original_ci95,
+        after=result.auc,
+        after_ci=result.auc_ci95,
         reference=None if reference is None else result.auc_reference,
         reference_ci=reference,
     )

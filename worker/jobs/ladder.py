@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from service.domain.recipes import Method
+from service.domain.report import AuditReport
 from service.domain.requests import State
 from service.errors import Diverged, JobError
 from worker.auditing import audit
-from worker.findings import AuditReport
 from worker.jobs.material import Material, Plan
 from worker.jobs.pulse import Pulse
 from worker.preflighting import Preflight, preflight

@@ -9,11 +9,11 @@ from service.db import deletion_requests, jobs, models
 from service.db.jobs import Claim
 from service.db.session import transaction
 from service.db.tables import DeletionRequest, Job, ModelVersion
+from service.domain.report import AuditReport
 from service.domain.requests import ENDED, State
 from service.errors import Cancelled
 from service.ledger import append
 from worker import checkpoint, report
-from worker.findings import AuditReport
 from worker.jobs.certify import Done, certificate
 from worker.jobs.ladder import Attempt, Ladder, Reference, references
 from worker.jobs.material import Material, Plan, material, plan

@@ -1,5 +1,14 @@
-"""THE MENU: one class per model family, mask, augmentation and method. REST schema, CLI flags and tests follow."""
+"""THE MENU: a class per family, mask, augmentation, method and attack. REST schema, CLI flags and tests follow."""
 
+from service.domain.recipes.attacks import (
+    ClassRouting,
+    OneRun,
+    OracleDistance,
+    Population,
+    Reference,
+    Relearning,
+    Rung,
+)
 from service.domain.recipes.augmentations import (
     Augmentation,
     CropFlip,
@@ -42,11 +51,11 @@ from service.domain.recipes.shapes import Image, InputShape, Tokens, Vector
 from service.domain.recipes.training import AdamW, Optimizer, Sgd, Spec, Task, Training
 
 __all__ = [
-    "OURS", "PRESETS", "AdamW", "AndMask", "AscentGuard", "Augmentation", "BadTeacher", "Cnn", "CropFlip", "Cutout",
-    "Descent", "Exported", "Family", "FineTune", "FocusMask", "Image", "InputShape", "L1Sparse", "Logistic", "Mask",
-    "Method",
-    "Mixup", "Mlp", "NablaTau", "NegGrad", "NegGradPlus", "NoAugmentation", "NoMask", "OptMask", "Optimizer", "Preset",
-    "ProbMask", "Python", "RandAugment", "RandomLabel", "ResNet18", "Retrain", "SaliencyMask", "Scrub", "Sgd", "Spec",
+    "OURS", "PRESETS", "AdamW", "AndMask", "AscentGuard", "Augmentation", "BadTeacher", "ClassRouting", "Cnn",
+    "CropFlip", "Cutout", "Descent", "Exported", "Family", "FineTune", "FocusMask", "Image", "InputShape", "L1Sparse",
+    "Logistic", "Mask", "Method", "Mixup", "Mlp", "NablaTau", "NegGrad", "NegGradPlus", "NoAugmentation", "NoMask",
+    "OneRun", "OptMask", "Optimizer", "OracleDistance", "Population", "Preset", "ProbMask", "Python", "RandAugment",
+    "RandomLabel", "Reference", "Relearning", "ResNet18", "Retrain", "Rung", "SaliencyMask", "Scrub", "Sgd", "Spec",
     "Ssd", "Task", "TextTransformer", "Tokens", "Training", "Trivial", "Variance", "Vector", "Vgg16Bn", "VitTiny",
     "ours",
 ]

@@ -1,0 +1,50 @@
+"""What U-LiRA found about a recipe: can a row that was trained on and unlearned be told from one never seen?"""
+
+from typing import Literal
+
+from service.domain.recipe_audits import RecipePlan
+from service.domain.report.evidence import EpsilonBound, Klom
+from service.domain.report.numbers import Interval, Number
+from service.domain.values import Value
+
+
+class PerExample(Value):
+    """Tests of single rows, over models; Holm over the rows."""
+
+    n_tested: int
+    n_significant_holm: int
+    smallest_possible_p: Number
+    auc_quantiles: tuple[Number, ...]           # 0, 5, 25, 50, 75, 95, 100 % over rows of the AUC over models
+
+
+class Seen(Value):
+    """The attack on one state of the shadows; scored leave-one-model-out, mean over models."""
+
+    auc: Number
+    auc_ci95: Interval                          # models drawn anew
+    balanced_accuracy: Number
+    tpr_at_1: Number | None                     # at 1 % FPR; None: too few rows
+    per_example: PerExample
+    epsilon: EpsilonBound
+    klom: Klom | None                           # None: too few models for it to mean anything
+
+
+class RecipeReport(Value):
+    """One report per release of a recipe; same plan, rows and code, same bytes."""
+
+    schema_version: Literal[1] = 1
+    plan: RecipePlan
+    plan_sha256: str
+    recipe_sha256: str                          # of the data set, the training recipe and the method together
+    dataset_sha256: str | None
+    code_sha256: str
+    n_in_unlearned: Number                      # models per row on each side, mean
+    n_out: Number
+    n_rows: int
+    n_persons: int
+    before: Seen                                # positive control: doing nothing
+    after: Seen
+    holdout_drop: Number                        # mean holdout accuracy before less after, over shadows
+    environment: dict[str, str]
+    statement: str
+    not_claimed: tuple[str, ...]
