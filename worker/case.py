@@ -26,7 +26,7 @@ class AuditSets:
     holdout: Rows
     retain: Rows
     population: Rows | None = None      # z of RMIA: rows that no model was fitted to, none of the holdout
-    canaries: tuple[Rows, Rows] | None = None   # planted by coin before training: those in the forget set, those never in
+    canaries: tuple[Rows, Rows] | None = None   # planted by coin: those to be forgotten, those never in
 
 
 @dataclass(frozen=True)
