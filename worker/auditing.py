@@ -118,7 +118,7 @@ def _report(
             "null_basis": "paired_reference" if case.k else "assumed",
             "utility": useful,
             "recipe_evidence": recipe_evidence,
-            "cost": _cost(case),
+            "cost": _cost(case, found),
             "environment": provenance.versions(),
             "verdict": judge(case.plan, found, facts, useful, references=known, claim=claim),
         }
@@ -154,9 +154,11 @@ def _forget_set(forget: Side) -> ForgetSet:
     return ForgetSet(n=len(forget), n_groups=forget.persons(), class_histogram=None if few else known)
 
 
-def _cost(case: Case) -> Cost:
+def _cost(case: Case, found: Found) -> Cost:
     sides = [case.forget, case.holdout, case.retain, *([] if case.population is None else [case.population])]
-    return Cost(n_models_trained=case.k, n_forward_samples=len(case.models) * sum(map(len, sides)))
+    steps = sum(r.steps[-1] * len(r.seeds) * (1 + r.n_references) for r in found.relearning)
+    samples = len(case.models) * sum(map(len, sides))
+    return Cost(n_models_trained=case.k, n_forward_samples=samples, n_training_steps=steps)
 
 
 def _utility(case: Case) -> Utility:

@@ -35,6 +35,10 @@ class Progress:
         self.done += 1
         self.on_step(self.done, self.total)
 
+    def beat(self) -> None:
+        """Still at the same step: who watches may stop the run here too."""
+        self.on_step(self.done, self.total)
+
     def state_dict(self) -> dict[str, Any]:
         """For a run that is taken up again."""
         return {"done": self.done}

@@ -29,13 +29,14 @@ class Relearning(Value):
     steps: Annotated[int, Field(ge=1, le=10_000)] = 200
     looks: Annotated[int, Field(ge=1, le=100)] = 10
     seeds: Annotated[int, Field(ge=1, le=32)] = 3
-    lr: Rate | None = None          # None: a tenth of the recipe's rate at the end of its training
+    lr: Rate | None = None          # None: a tenth of the recipe's base rate; at the end of a schedule it may be 0
+    references: Annotated[int, Field(ge=0, le=64)] = 1      # retrained models that go the same way, where there are any
 
 
 class Reference(Value):
     """Rung 2: against retrained models. RMIA offline (arXiv:2312.03262), calibrated confidence, relative test.
 
-    `a` None: the value, of 0, 0.1 … 1, that attacks a retrained model best as if it were the target; never the audited.
+    `a` None: the value, to a tenth, that the retrained models alone suggest (ours); the audited has no say.
     """
 
     needs: ClassVar[int] = 2

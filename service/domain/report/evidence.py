@@ -11,33 +11,37 @@ class Relearning(Value):
 
     data: Literal["retain"] = "retain"
     steps: tuple[int, ...]                      # at which accuracy was looked at, from 0
-    lr: Number
+    lr: float
     seeds: tuple[int, ...]
+    n_references: int                           # retrained models that went the same way
     forget_acc_curve_unlearned: tuple[Number, ...]
     forget_acc_curve_reference: tuple[Number, ...] | None
-    auc_curve_unlearned: tuple[Number, ...]     # of the logit-scaled confidence
+    auc_curve_unlearned: tuple[Number, ...]     # of the logit-scaled confidence; empty: no class on both sides
     auc_curve_reference: tuple[Number, ...] | None
     regained: Number                            # forget accuracy at the end less at the start
     regained_reference: Number | None
     excess: Number | None                       # regained beyond the references
-    excess_ci95: Interval | None                # over persons and seeds; conditional on these models
+    excess_ci95: Interval | None                # over persons, seeds averaged; conditional on these models
 
 
 class RelativeTest(Value):
     """Is the new model nearer to retrained ones than to the original? Mean over forget rows of d(·,orig) − d(·,retr).
 
-    d is |Δφ|, φ the logit-scaled confidence. Positive: nearer to the retrained. The p-value is over persons,
-    conditional on these k + 2 models.
+    d is |Δφ|, φ the logit-scaled confidence. Positive: nearer to the retrained; but a model that was pushed beyond
+    them is nearer to them as well, so its distance to them has to be read beside theirs to each other. The p-value is
+    over persons, conditional on these k + 2 models.
     """
 
     distance: Literal["abs_phi"] = "abs_phi"
     d_to_retrained: Number
     d_to_original: Number
+    d_between_retrained: Number                 # mean distance of a retrained model to the others
     statistic: Number
-    ci95: Interval
+    ci95: Interval | None                       # None: a single person has no spread
     p_value: Number                             # H0: not nearer to the retrained models than to the original
     statistic_references: tuple[Number, ...]    # the same for each retrained model, against the others
     n_models: int
+    rmia_a: Number                              # what RMIA took for a: the plan's, or what the references say
 
 
 class Distances(Value):

@@ -19,8 +19,8 @@ class Subject(Value):
     code_sha256: str
     n_train_before: int
     n_train_after: int
-    weight_distance: Number                     # ‖θ_after − θ_before‖₂ over the parameters
-    weight_distance_relative: Number            # … divided by ‖θ_before‖₂
+    weight_distance: Number | None              # ‖θ_after − θ_before‖₂; None: the parameters differ in shape
+    weight_distance_relative: Number | None     # … divided by ‖θ_before‖₂
     path_barrier: Number | None                 # highest mean loss on the straight line less its higher end, nats
     absent_from_training: bool | None           # no forget row is among the rows that stay; None: not known here
 
