@@ -109,16 +109,16 @@ def _schedule(tx: Session, request: DeletionRequest, max_attempts: int) -> None:
 
 
 def cancel(tx: Session, request: DeletionRequest) -> None:
-    """Withdraw a request: at once while its job waits, within a step while its job runs for it alone.
+    """Withdraw a request: at once while no worker has its job, within a step while its job runs for it alone.
 
     Raises:
-        Conflict: it has ended, or its job is running for other requests as well.
+        Conflict: it has ended, or its job has begun for other requests as well.
     """
     job = None if request.job_id is None else jobs.lock(tx, request.job_id)
+    if job is not None and job.status in jobs.HOLDING:
+        deletion_requests.refuse_unless_alone(tx, request)
+        jobs.cancel(tx, job.id)
     if job is None or job.status != "running":
         deletion_requests.move(tx, request, State.CANCELLED)
-        if job is not None and not deletion_requests.rows_of_job(tx, job.id):
-            jobs.cancel(tx, job.id)
-        return
-    deletion_requests.refuse_unless_alone(tx, request)
-    jobs.cancel(tx, job.id)
+    if job is not None and job.status == "queued" and not deletion_requests.rows_of_job(tx, job.id):
+        jobs.cancel(tx, job.id)

@@ -1,18 +1,24 @@
-"""The job protocol: enqueue, claim, beat, finish, reap. Every statement that matters carries the fence."""
+"""The job protocol: enqueue, claim, beat, park, finish, reap. Every statement that matters carries the fence.
 
-from collections.abc import Mapping
+A job may have children: it is parked until the last of them has ended, and then sent again. Whoever locks a child and
+its parent locks the parent first, so that the two never wait for each other.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, and_, exists, func, insert, not_, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, insert, not_, or_, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from service.db.tables import Job, Outbox
-from service.errors import LostLease, NotFound
+from service.errors import Cancelled, LostLease, NotFound
 
-Kind = Literal["index", "train", "unlearn"]
+Kind = Literal["index", "train", "unlearn", "audit", "reference", "recipe", "shadows", "canaries"]
+OPEN = ("queued", "running", "waiting")
+HOLDING = ("running", "waiting")    # of these, one at a time for a model
 clock = func.clock_timestamp()      # now() is the start of the transaction, not the present
 WAKE = "expunge_outbox"             # the scheduler listens; a lost notification costs one poll
 
@@ -25,6 +31,14 @@ class Claim:
     fence: int
 
 
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A part of a job's work that any worker may do."""
+
+    kind: Kind
+    payload: Mapping[str, Any]
+
+
 def add(
     tx: Session,
     kind: Kind,
@@ -33,9 +47,13 @@ def add(
     dataset_id: UUID | None = None,
     model_id: UUID | None = None,
     after_id: UUID | None = None,
+    payload: Mapping[str, Any] | None = None,
 ) -> Job:
     """A queued job, and its message unless it has to wait for another job."""
-    job = Job(kind=kind, max_attempts=max_attempts, dataset_id=dataset_id, model_id=model_id, after_id=after_id)
+    job = Job(
+        kind=kind, max_attempts=max_attempts, dataset_id=dataset_id, model_id=model_id, after_id=after_id,
+        payload=dict(payload or {}),
+    )
     tx.add(job)
     tx.flush()
     if after_id is None or _succeeded(tx, after_id):
@@ -67,11 +85,17 @@ def get(tx: Session, job_id: UUID) -> Job:
 
 
 def lock(tx: Session, job_id: UUID) -> Job:
-    """The job, its row locked until the caller's transaction ends."""
+    """The job, its row (and its parent's) locked until the caller's transaction ends."""
+    _lock_parent(tx, job_id)
     job = tx.scalar(select(Job).where(Job.id == job_id).with_for_update())
     if job is None:
         raise NotFound("There is no job of this id")
     return job
+
+
+def _lock_parent(tx: Session, job_id: UUID) -> None:
+    parent = select(Job.parent_id).where(Job.id == job_id).scalar_subquery()
+    tx.execute(select(Job.id).where(Job.id == parent).with_for_update())
 
 
 def of_dataset(tx: Session, dataset_id: UUID) -> UUID | None:
@@ -79,10 +103,15 @@ def of_dataset(tx: Session, dataset_id: UUID) -> UUID | None:
     return tx.scalar(select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == "index"))
 
 
+def children(tx: Session, job_id: UUID) -> Sequence[Job]:
+    """All that the job ever had, oldest first."""
+    return tx.scalars(select(Job).where(Job.parent_id == job_id).order_by(Job.created_at, Job.id)).all()
+
+
 def _claimable() -> ColumnElement[bool]:
     other = aliased(Job)
-    free = or_(Job.status == "queued", and_(Job.status == "running", Job.lease_until < clock))
-    busy = exists().where(other.model_id == Job.model_id, other.status == "running", other.id != Job.id)
+    free = or_(Job.status == "queued", and_(Job.status == "running", Job.lease_until < clock), _served())
+    busy = exists().where(other.model_id == Job.model_id, other.status.in_(HOLDING), other.id != Job.id)
     return and_(free, Job.attempt < Job.max_attempts, not_(Job.cancel_requested), not_(busy), _ready())
 
 
@@ -90,6 +119,12 @@ def _ready() -> ColumnElement[bool]:
     """Nothing that the job has to wait for is still to be done."""
     first = aliased(Job)
     return or_(Job.after_id.is_(None), exists().where(first.id == Job.after_id, first.status == "succeeded"))
+
+
+def _served() -> ColumnElement[bool]:
+    """Parked, and every child has ended; until somebody takes it, it keeps its model to itself."""
+    child = aliased(Job)
+    return and_(Job.status == "waiting", not_(exists().where(child.parent_id == Job.id, child.status.in_(OPEN))))
 
 
 def claim(tx: Session, job_id: UUID, *, lease: timedelta) -> Claim | None:
@@ -133,15 +168,51 @@ def beat(tx: Session, claim: Claim, *, lease: timedelta, progress: Mapping[str, 
 
 
 def hold(tx: Session, claim: Claim) -> Job:
-    """Lock the job's row for the rest of this transaction, so that what it writes is fenced.
+    """Lock the job's row (and its parent's) for the rest of this transaction, so that what it writes is fenced.
 
     Raises:
         LostLease: another worker has the job, or it is over.
     """
+    _lock_parent(tx, claim.job_id)
     job = tx.scalar(select(Job).where(_held(claim)).with_for_update())
     if job is None:
         raise LostLease("The lease of this job has passed to another worker")
     return job
+
+
+def park(
+    tx: Session, claim: Claim, parts: Sequence[Child], *, phase: str, keep: Mapping[str, Any] | None = None
+) -> None:
+    """Let go of the job until its children have ended, and queue them; this claim costs the job no attempt.
+
+    Args:
+        phase: what the job's progress is called meanwhile; children that have ended are counted.
+        keep: is added to the job's payload, for whoever goes on.
+    Raises:
+        LostLease: another worker has the job, or it is over.
+        Cancelled: the job was asked to stop.
+    """
+    job = hold(tx, claim)
+    if job.cancel_requested:
+        raise Cancelled("The job was asked to stop")
+    if not parts or job.parent_id is not None:
+        raise ValueError("only a job that is no child itself can wait, and only for children")
+    tx.execute(
+        update(Job)
+        .where(Job.id == job.id)
+        .values(
+            status="waiting",
+            attempt=Job.attempt - 1,
+            lease_until=None,
+            progress={"phase": phase, "done": 0, "total": len(parts)},
+            payload=job.payload | dict(keep or {}),
+        )
+    )
+    for part in parts:
+        child = Job(kind=part.kind, max_attempts=job.max_attempts, parent_id=job.id, payload=dict(part.payload))
+        tx.add(child)
+        tx.flush()
+        send(tx, child.id, child.kind)
 
 
 End = Literal["succeeded", "failed", "cancelled"]
@@ -167,16 +238,47 @@ def _end(tx: Session, job: Job, *, status: End, error: str | None, result: Mappi
         .where(Job.id == job.id)
         .values(status=status, error=error, result=dict(result), lease_until=None, finished_at=clock)
     )
+    _stop_children(tx, job.id)
+    if job.parent_id is not None:
+        _tell_parent(tx, job.parent_id)
     same_model = and_(Job.model_id.is_not(None), Job.model_id == job.model_id)
     waiting = select(Job.id, Job.kind).where(Job.status == "queued", or_(Job.after_id == job.id, same_model))
     for job_id, kind in tx.execute(waiting).all():
         send(tx, job_id, kind)
 
 
+def _stop_children(tx: Session, job_id: UUID) -> None:
+    """One statement, so that a child that is claimed in the same instant is either cancelled or asked to stop."""
+    queued = Job.status == "queued"
+    tx.execute(
+        update(Job)
+        .where(Job.parent_id == job_id, Job.status.in_(OPEN))
+        .values(
+            status=case((queued, "cancelled"), else_=Job.status),
+            finished_at=case((queued, clock), else_=Job.finished_at),
+            cancel_requested=True,
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _tell_parent(tx: Session, parent_id: UUID) -> None:
+    """Count one more child; the last one wakes the parent, whose row is locked here, so two cannot both miss it."""
+    parent = tx.get_one(Job, parent_id, populate_existing=True)
+    if parent.status != "waiting":
+        return
+    parent.progress = parent.progress | {"done": parent.progress["done"] + 1}
+    tx.flush()
+    if tx.scalar(select(Job.id).where(Job.id == parent_id, _served())) is not None:
+        send(tx, parent_id, parent.kind)
+    else:
+        wake(tx)
+
+
 def cancel(tx: Session, job_id: UUID) -> None:
-    """Stop it now if it is queued, or ask its worker to stop within a step."""
+    """Stop it and its children now if no worker has it, or ask its worker to stop within a step."""
     job = lock(tx, job_id)
-    if job.status == "queued":
+    if job.status in ("queued", "waiting"):
         _end(tx, job, status="cancelled", error=None, result={})
         return
     tx.execute(update(Job).where(Job.id == job_id, Job.status == "running").values(cancel_requested=True))
@@ -187,11 +289,8 @@ def reap(tx: Session) -> list[Job]:
 
     A job that was asked to stop and lost its worker is returned too, as cancelled.
     """
-    lost = tx.scalars(
-        select(Job).where(Job.status == "running", Job.lease_until < clock).with_for_update(skip_locked=True)
-    ).all()
     ended: list[Job] = []
-    for job in lost:
+    for job in _lost(tx):
         if job.cancel_requested:
             _end(tx, job, status="cancelled", error=None, result={})
             ended.append(job)
@@ -203,6 +302,22 @@ def reap(tx: Session) -> list[Job]:
             tx.execute(update(Job).where(Job.id == job.id).values(status="queued", lease_until=None))
             send(tx, job.id, job.kind)
     return ended
+
+
+def _lost(tx: Session) -> Iterator[Job]:
+    """Running jobs whose lease is over, locked; those that somebody else has locked are left for the next time."""
+    over = and_(Job.status == "running", Job.lease_until < clock)
+    for job_id, parent_id in tx.execute(select(Job.id, Job.parent_id).where(over)).all():
+        if parent_id is not None and _unlocked(tx, Job.id == parent_id) is None:
+            continue
+        job = _unlocked(tx, Job.id == job_id, over)
+        if job is not None:
+            yield job
+
+
+def _unlocked(tx: Session, *wanted: ColumnElement[bool]) -> Job | None:
+    query = select(Job).where(*wanted).with_for_update(skip_locked=True)
+    return tx.scalar(query.execution_options(populate_existing=True))
 
 
 def fail_dependents(tx: Session) -> list[Job]:
@@ -220,9 +335,10 @@ def fail_dependents(tx: Session) -> list[Job]:
 
 
 def resend(tx: Session, *, silent_for: timedelta) -> int:
-    """New messages for queued jobs that nobody has taken for a while: a message or a whole broker may be lost."""
+    """New messages for jobs that nobody has taken for a while: a message or a whole broker may be lost."""
     recent = exists().where(Outbox.job_id == Job.id, or_(Outbox.sent_at.is_(None), Outbox.sent_at > clock - silent_for))
-    quiet = tx.execute(select(Job.id, Job.kind).where(Job.status == "queued", not_(recent), _ready())).all()
+    due = or_(and_(Job.status == "queued", _ready()), _served())
+    quiet = tx.execute(select(Job.id, Job.kind).where(due, not_(recent))).all()
     for job_id, kind in quiet:
         send(tx, job_id, kind)
     return len(quiet)

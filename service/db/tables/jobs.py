@@ -13,11 +13,21 @@ from service.db.tables.base import Base, CreatedAt, Id
 class Job(Base):
     __tablename__ = "job"
     __table_args__ = (
-        CheckConstraint("kind IN ('index', 'train', 'unlearn')", name="kind"),
-        CheckConstraint("status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="status"),
-        Index("ix_job_one_running_per_model", "model_id", unique=True, postgresql_where=text("status = 'running'")),
-        Index("ix_job_open", "status", "lease_until", postgresql_where=text("status IN ('queued', 'running')")),
+        CheckConstraint(
+            "kind IN ('index', 'train', 'unlearn', 'audit', 'reference', 'recipe', 'shadows', 'canaries')", name="kind"
+        ),
+        CheckConstraint(
+            "status IN ('queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled')", name="status"
+        ),
+        Index(
+            "ix_job_one_running_per_model", "model_id", unique=True,
+            postgresql_where=text("status IN ('running', 'waiting')"),
+        ),
+        Index(
+            "ix_job_open", "status", "lease_until", postgresql_where=text("status IN ('queued', 'running', 'waiting')")
+        ),
         Index(None, "after_id"),
+        Index(None, "parent_id"),
         Index(None, "model_id"),
     )
 
@@ -27,6 +37,8 @@ class Job(Base):
     dataset_id: Mapped[UUID | None] = mapped_column(ForeignKey("dataset.id"))
     model_id: Mapped[UUID | None] = mapped_column(ForeignKey("model.id"))
     after_id: Mapped[UUID | None] = mapped_column(ForeignKey("job.id"))     # must have succeeded before this starts
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("job.id"))    # waits for this one's end
+    payload: Mapped[dict[str, Any]] = mapped_column(default=dict)           # what its kind needs to know
     attempt: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int]
     fence: Mapped[int] = mapped_column(default=0)

@@ -23,7 +23,7 @@ class Model(Base):
 class ModelVersion(Base):
     __tablename__ = "model_version"
     __table_args__ = (
-        CheckConstraint("status IN ('active', 'superseded')", name="status"),
+        CheckConstraint("status IN ('active', 'superseded', 'inactive')", name="status"),
         CheckConstraint("origin IN ('trained', 'uploaded', 'unlearned')", name="origin"),
         UniqueConstraint("model_id", "number"),
         Index("ix_model_version_one_active", "model_id", unique=True, postgresql_where=text("status = 'active'")),
