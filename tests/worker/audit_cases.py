@@ -9,7 +9,7 @@ from service.domain.recipes import Population
 from worker.auditing import AuditSets
 from worker.data import Rows
 
-QUICK = AuditPlan(rungs=(Population(),), alpha=0.005, permutations=499, bootstrap=400)
+QUICK = AuditPlan(rungs=(Population(conventions=False),), alpha=0.005, permutations=499, bootstrap=400)
 
 
 class Table(nn.Module):
