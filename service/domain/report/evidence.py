@@ -82,7 +82,7 @@ class EpsilonBound(Value):
     alpha: Number
     ceiling: Number                             # what it would say if every guess were right
     threshold_policy: Literal["split_half", "fixed_guesses"]
-    n: int                                      # canaries, or examples × models on each side
+    n: int                                      # coins: canaries, or persons × models; of a split: models on a side
     n_guesses: int
     n_correct: int
 

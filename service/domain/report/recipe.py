@@ -9,23 +9,25 @@ from service.domain.values import Value
 
 
 class PerExample(Value):
-    """Tests of single rows, over models; Holm over the rows."""
+    """Tests of single rows, over models: exact signed ranks of the pairs of shadows; Holm over the rows."""
 
     n_tested: int
     n_significant_holm: int
+    smallest_p: Number
     smallest_possible_p: Number
     auc_quantiles: tuple[Number, ...]           # 0, 5, 25, 50, 75, 95, 100 % over rows of the AUC over models
+    epsilon: EpsilonBound                       # of the row that half of the models single out, on the other half
 
 
 class Seen(Value):
     """The attack on one state of the shadows; scored leave-one-model-out, mean over models."""
 
     auc: Number
-    auc_ci95: Interval                          # models drawn anew
-    balanced_accuracy: Number
-    tpr_at_1: Number | None                     # at 1 % FPR; None: too few rows
+    auc_ci95: Interval                          # pairs of models drawn anew
+    balanced_accuracy: Number                   # where both likelihoods are equal
+    tpr_at_1: Number | None                     # at 1 % FPR over all models; None: too few rows
     per_example: PerExample
-    epsilon: EpsilonBound
+    epsilon: EpsilonBound                       # of persons, guessed in models that had no part in choosing how many
     klom: Klom | None                           # None: too few models for it to mean anything
 
 
@@ -40,7 +42,7 @@ class RecipeReport(Value):
     code_sha256: str
     n_in_unlearned: Number                      # models per row on each side, mean
     n_out: Number
-    n_rows: int
+    n_rows: int                                 # of the pool
     n_persons: int
     before: Seen                                # positive control: doing nothing
     after: Seen
