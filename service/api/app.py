@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from service.api import (
+    canaries,
     catalogue,
     datasets,
     deletion_requests,
@@ -24,7 +25,9 @@ from service.ledger import keys
 from service.settings import Settings
 from service.storage import open_store
 
-ROUTERS = (datasets, models, deletion_requests, events, evidence, jobs, catalogue, ledger, health, problem_list)
+ROUTERS = (
+    datasets, canaries, models, deletion_requests, events, evidence, jobs, catalogue, ledger, health, problem_list,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:

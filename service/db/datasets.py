@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.db.arrays import among
 from service.db.session import flush_unless_taken
-from service.db.tables import TRAIN, Dataset, Job, Sample
+from service.db.tables import TRAIN, Canary, Dataset, Job, Sample
 from service.errors import AlreadyExists, NotFound
 
 
@@ -76,7 +76,7 @@ def splits(tx: Session, dataset_id: UUID) -> Sequence[SqlRow[int, int, bytes | N
 def rows_of_samples(tx: Session, dataset_id: UUID, refs: Sequence[bytes]) -> tuple[list[int], int]:
     """Training rows of these samples, and how many of the samples were found."""
     rows = tx.scalars(_train(dataset_id).where(among(Sample.sample_ref, refs))).all()
-    return list(rows), len(rows)
+    return _with_canaries(tx, dataset_id, rows), len(rows)
 
 
 def rows_of_subjects(tx: Session, dataset_id: UUID, refs: Sequence[bytes]) -> tuple[list[int], int]:
@@ -86,7 +86,7 @@ def rows_of_subjects(tx: Session, dataset_id: UUID, refs: Sequence[bytes]) -> tu
         select(func.count(Sample.subject_ref.distinct()))
         .where(Sample.dataset_id == dataset_id, Sample.split == TRAIN, among(Sample.subject_ref, refs))
     )
-    return list(rows), found or 0
+    return _with_canaries(tx, dataset_id, rows), found or 0
 
 
 def rows_of_classes(tx: Session, dataset_id: UUID, labels: Sequence[int]) -> tuple[list[int], int]:
@@ -96,7 +96,13 @@ def rows_of_classes(tx: Session, dataset_id: UUID, labels: Sequence[int]) -> tup
         select(func.count(Sample.label.distinct()))
         .where(Sample.dataset_id == dataset_id, Sample.split == TRAIN, among(Sample.label, labels))
     )
-    return list(rows), found or 0
+    return _with_canaries(tx, dataset_id, rows), found or 0
+
+
+def _with_canaries(tx: Session, dataset_id: UUID, rows: Sequence[int]) -> list[int]:
+    """These training rows and the canaries that repeat the inputs of one of them: a copy has to go with its row."""
+    copies = select(Canary.row).where(Canary.dataset_id == dataset_id, Canary.included, among(Canary.base_row, rows))
+    return sorted({*rows, *tx.scalars(copies)})
 
 
 def _train(dataset_id: UUID) -> Select[int]:

@@ -99,8 +99,10 @@ def _lock_parent(tx: Session, job_id: UUID) -> None:
 
 
 def of_dataset(tx: Session, dataset_id: UUID) -> UUID | None:
-    """The job that indexes this data set, for jobs that have to wait for it."""
-    return tx.scalar(select(Job.id).where(Job.dataset_id == dataset_id, Job.kind == "index"))
+    """The job that makes this data set ready, for jobs that have to wait: the last that indexes it or plants in it."""
+    planting = and_(Job.kind == "canaries", Job.status.not_in(["failed", "cancelled"]))
+    makes_ready = select(Job.id).where(Job.dataset_id == dataset_id, or_(Job.kind == "index", planting))
+    return tx.scalar(makes_ready.order_by(Job.created_at.desc()).limit(1))
 
 
 def children(tx: Session, job_id: UUID) -> Sequence[Job]:

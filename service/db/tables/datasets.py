@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from service.db.tables.base import Base, CreatedAt, Id
 
 TRAIN, VALIDATION, HOLDOUT = 0, 1, 2
+CANARY = 3          # planted and left out by its coin: no training, method, holdout or validation sees such a row
 
 
 class Dataset(Base):
