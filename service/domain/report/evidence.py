@@ -45,7 +45,8 @@ class RelativeTest(Value):
 
 
 class Distances(Value):
-    """How far the new model is from retrained ones, in the units of the papers; shares unless said otherwise."""
+    """How far the new model is from retrained ones, mean over them, in the papers' units; shares unless said otherwise.
+    """
 
     tug_of_war: Number                          # Π over forget, retain, test of 1 − |Δaccuracy|; 1 = identical
     tug_of_war_mia: Number                      # forget factor replaced by that of the attack
@@ -53,7 +54,7 @@ class Distances(Value):
     r_ua: Number                                # points of percent; above 0: under-forgotten
     fidelity: Number                            # percent of forget rows with the same predicted class
     ks_forget: Number                           # of φ on the forget rows, mean over the references
-    between_references: "Distances | None" = None       # the same of each reference against the others, mean
+    between_references: "Distances | None" = None       # mean over pairs of references; of rUA its size
 
 
 class ClassRemoval(Value):
