@@ -26,7 +26,7 @@ from worker.checks import Check, Verdict
 from worker.data import Rows, Split, inputs
 from worker.inference import CHUNK, at_rest
 from worker.metrics import auc
-from worker.statistics import auc_variance
+from worker.power import auc_variance
 
 Features = NDArray[np.float64]
 Numbers = NDArray[np.int64]

@@ -6,7 +6,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
 from service.errors import BadInput
 from worker.signals import Array
@@ -48,28 +47,22 @@ def accuracy(logits: ArrayLike, labels: ArrayLike) -> float:
 class WeightedAuc:
     """AUC of the same scores under many weightings at once, as the bootstrap asks for it.
 
-    The others are counted in the 2u + 1 cells that the members' u distinct scores cut the line into (odd cell: a tie),
-    so a weighting costs one sparse product and a cumulative sum, not a sort.
+    Scores are sorted once; a weighting costs a cumulative sum over the others, and a look at it for each member.
     """
 
     def __init__(self, member: ArrayLike, other: ArrayLike) -> None:
-        values, rank = np.unique(np.asarray(member, float), return_inverse=True)
-        cell = sum(np.searchsorted(values, np.asarray(other, float), side=side) for side in ("left", "right"))
-        self._members = _counter(rank, len(values))
-        self._others = _counter(np.asarray(cell), 2 * len(values) + 1)
+        member, other = np.asarray(member, float), np.asarray(other, float)
+        self._order = np.argsort(other, kind="stable")
+        left, right = (np.searchsorted(other[self._order], member, side=side) for side in ("left", "right"))
+        self._at = (left,) if (left == right).all() else (left, right)      # without ties one look is enough
 
     def __call__(self, member: NDArray[np.float32], other: NDArray[np.float32]) -> Array:
-        """Weights (n, B) of the members and (m, B) of the others → AUC (B,)."""
-        below = np.cumsum(self._others @ other, axis=0, dtype=np.float64)
-        w = self._members @ member
-        pairs = np.einsum("ub,ub->b", w, below[:-1:2] + below[1::2], dtype=np.float64)
-        total = 2 * w.sum(axis=0, dtype=np.float64) * below[-1]
-        return np.divide(pairs, total, out=np.full_like(pairs, 0.5), where=total > 0)   # no pair at all: no knowledge
-
-
-def _counter(cell: NDArray[np.int64], cells: int) -> sparse.csr_array:
-    n = len(cell)
-    return sparse.csr_array((np.ones(n, np.float32), (cell, np.arange(n))), shape=(cells, n))
+        """Weights (B, n) of the members and (B, m) of the others → AUC (B,)."""
+        below = np.zeros((len(other), other.shape[1] + 1))
+        np.cumsum(other.take(self._order, axis=1), axis=1, out=below[:, 1:])
+        pairs = sum(np.einsum("bn,bn->b", member, below.take(at, axis=1)) for at in self._at)
+        total = len(self._at) * member.sum(axis=1, dtype=np.float64) * below[:, -1]
+        return np.divide(pairs, total, out=np.full(len(total), 0.5), where=total > 0)   # no pair at all: no knowledge
 
 
 @dataclass(frozen=True)

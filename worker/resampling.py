@@ -1,6 +1,5 @@
 """Forget rows beside holdout rows of the same classes, and how they may be drawn again: by person, within classes."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from worker.signals import Array, Labels
 
-BLOCK_BYTES: Final = 16 * 2**20       # of one array; a block holds about four at a time
+FEW: Final = 5      # rows of a class on one side; drawn within so small a class, they would hardly vary
 Weights = NDArray[np.float32]
 
 
@@ -48,12 +47,10 @@ class Pool:
 
     @cached_property
     def strata(self) -> Labels:
-        """(U,): a side whose units are lone rows is drawn within classes, one with persons as a whole."""
-        on_forget = np.zeros(self.unit.max() + 1, bool)
-        on_forget[self.unit[: self.forget]] = True
-        rows = np.bincount(self.unit)
-        lone = np.where(on_forget, rows[on_forget].max(), rows[~on_forget].max()) == 1
-        return np.unique(np.where(lone, self.profiles, -1) * 2 + on_forget, return_inverse=True)[1]
+        """(U,): a side of lone rows is drawn within classes; one with persons, or with a rare class, as a whole."""
+        on_forget = np.arange(self.unit.max() + 1) <= self.unit[: self.forget].max()
+        by_class = np.where(on_forget, _lone(self, slice(self.forget)), _lone(self, slice(self.forget, None)))
+        return np.unique(np.where(by_class, self.profiles, -1) * 2 + on_forget, return_inverse=True)[1]
 
 
 def pool(y: tuple[Labels, Labels], groups: tuple[Labels | None, Labels | None]) -> Pool:
@@ -62,22 +59,53 @@ def pool(y: tuple[Labels, Labels], groups: tuple[Labels | None, Labels | None]) 
     return Pool(np.concatenate(y), np.concatenate([of_f, of_h + of_f.max() + 1]), len(y[0]))
 
 
-def bootstraps(of: Pool, draws: int, rng: np.random.Generator) -> Iterator[tuple[Weights, Weights]]:
-    """Blocks of weights, (forget, b) and (holdout, b): units drawn with replacement, classes balanced anew."""
-    size = max(1, BLOCK_BYTES // (4 * len(of.y)))
-    for start in range(0, draws, size):
-        w = _multiplicities(of.strata, min(size, draws - start), rng)[of.unit]
-        w_f, w_h = w[: of.forget], w[of.forget :]
-        yield w_f, _balanced(w_f, w_h, of)
+class Bootstrap:
+    """Units drawn with replacement, each side and stratum for itself; classes are balanced anew in every draw."""
+
+    def __init__(self, of: Pool) -> None:
+        self.of = of
+        size = np.bincount(of.strata)
+        self._order = np.argsort(of.strata, kind="stable")
+        at = of.strata[self._order]
+        self._first, self._span = (np.cumsum(size) - size)[at], size[at]
+        self._lone = bool((of.unit == np.arange(len(of.y))).all())
+        classes, c = np.unique(of.y, return_inverse=True)
+        self._parts = [_Sums(part, len(classes)) for part in (c[: of.forget], c[of.forget :])]
+
+    def draw(self, rng: np.random.Generator, draws: int) -> tuple[Weights, Weights]:
+        """How often each row is drawn, (draws, forget), and what it counts, (draws, holdout)."""
+        w = np.empty((draws, len(self._order)), np.float32)
+        for row in w:       # one draw at a time stays in the cache; one bincount over a block does not
+            drawn = self._order[self._first + (rng.random(len(row)) * self._span).astype(np.int64)]
+            row[:] = np.bincount(drawn, minlength=len(row))
+        w = w if self._lone else w.take(self.of.unit, axis=1)
+        w_f, w_h = w[:, : self.of.forget], w[:, self.of.forget :]
+        f, h = (part(side) for part, side in zip(self._parts, (w_f, w_h), strict=True))
+        ratio = np.divide(f, h, out=np.zeros_like(f), where=h > 0)
+        return w_f, w_h * ratio.take(self._parts[1].c, axis=1)
 
 
-def permutations(of: Pool, draws: int, rng: np.random.Generator) -> Iterator[Labels]:
-    """Blocks of rows (b, forget) that take the forget side's place; a column always holds the same class."""
-    strata = [s for s in _strata(of) if s[1]]
-    size = max(1, BLOCK_BYTES // (16 * max(len(rows) for rows, _ in strata) + 24 * of.forget))
-    for start in range(0, draws, size):
-        b = min(size, draws - start)
-        yield np.concatenate([rows[_choose(rng, b, len(rows), k)].reshape(b, -1) for rows, k in strata], axis=1)
+class Relabelling:
+    """Units of the same profile change sides, as a permutation test asks for it."""
+
+    def __init__(self, of: Pool) -> None:
+        self._strata = [(rows.astype(np.int32), k) for rows, k in _strata(of) if k]
+
+    def draw(self, rng: np.random.Generator, draws: int) -> NDArray[np.int32]:
+        """Rows (draws, forget) that take the forget side's place; a column always holds the same class."""
+        parts = [rows[_choose(rng, draws, len(rows), k)].reshape(draws, -1) for rows, k in self._strata]
+        return np.concatenate(parts, axis=1)
+
+
+class _Sums:
+    """Sums of weights (B, n) over the rows of each class."""
+
+    def __init__(self, c: Labels, classes: int) -> None:
+        self.c, self._order = c, np.argsort(c, kind="stable")
+        self._starts = np.searchsorted(c[self._order], np.arange(classes))
+
+    def __call__(self, w: Weights) -> Weights:
+        return np.add.reduceat(w.take(self._order, axis=1), self._starts, axis=1)
 
 
 def halves(of: Pool, rng: np.random.Generator) -> tuple[Pool, Labels] | None:
@@ -92,29 +120,13 @@ def halves(of: Pool, rng: np.random.Generator) -> tuple[Pool, Labels] | None:
     return pool((of.y[index[:n]], of.y[index[n:]]), (of.unit[index[:n]], of.unit[index[n:]])), index
 
 
+def _lone(of: Pool, side: slice) -> bool:
+    counts = np.unique(of.y[side], return_counts=True)[1]
+    return np.bincount(of.unit[side]).max() == 1 and counts.min() >= FEW
+
+
 def _numbered(y: Labels, groups: Labels | None) -> Labels:
     return np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
-
-
-def _multiplicities(strata: Labels, draws: int, rng: np.random.Generator) -> Weights:
-    order = np.argsort(strata, kind="stable")
-    size = np.bincount(strata)
-    first, span = (np.cumsum(size) - size)[strata[order]], size[strata[order]]
-    counts = np.empty((draws, len(strata)), np.float32)
-    for row in counts:      # one draw at a time stays in the cache; one bincount over a block does not
-        drawn = order[first + (rng.random(len(strata)) * span).astype(np.int64)]
-        row[:] = np.bincount(drawn, minlength=len(strata))
-    return np.ascontiguousarray(counts.T)
-
-
-def _balanced(w_f: Weights, w_h: Weights, of: Pool) -> Weights:
-    classes, c = np.unique(of.y, return_inverse=True)
-    sums = []
-    for w, part in ((w_f, c[: of.forget]), (w_h, c[of.forget :])):
-        order = np.argsort(part, kind="stable")
-        sums.append(np.add.reduceat(w[order], np.searchsorted(part[order], np.arange(len(classes)))))
-    ratio = np.divide(sums[0], sums[1], out=np.zeros_like(sums[0]), where=sums[1] > 0)
-    return w_h * ratio[c[of.forget :]]
 
 
 def _profiles(y: Labels, unit: Labels) -> Labels:

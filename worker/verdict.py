@@ -4,6 +4,7 @@ from typing import Final
 
 from service.domain.policy import AuditPlan
 from service.domain.report import Claim, Found, Heldout, Reason, References, Utility, Verdict, VerdictValue
+from worker.next_rung import next_rung
 from worker.wording import statement
 
 NOT_CLAIMED = (
@@ -28,6 +29,7 @@ def judge(
         reason_code=reason,
         statement=statement(reason, plan, found, facts, useful=useful, references=references),
         not_claimed=(*NOT_CLAIMED, EXACT) if claim == "exact" else NOT_CLAIMED,
+        next_rung=next_rung(reason, plan, found.power, references),
     )
 
 

@@ -11,10 +11,10 @@ from tests.worker.audit_cases import QUICK, Cases, Table
 from worker.auditing import AuditSets, audit
 from worker.data import Rows
 from worker.metrics import auc
+from worker.nulls import permutation_test
 from worker.report import to_json
 from worker.resampling import pool
 from worker.signals import loss
-from worker.statistics import permutation_test
 from worker.training import train
 
 

@@ -82,7 +82,7 @@ def test_a_tiny_loss_keeps_its_digits():
 
 
 def test_every_score_is_higher_for_a_row_the_model_knows_well():
-    known, unknown = [5.0, 0.0, 0.0], [0.4, 0.0, 0.0]
+    known, unknown = [5.0, 0.0, 0.0], [-0.4, 0.0, 0.0]
 
     result = scores([known, unknown], [0, 0], tuple(SIGNALS))
 

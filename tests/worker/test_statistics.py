@@ -6,20 +6,17 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from worker.metrics import auc
-from worker.resampling import bootstraps, halves, permutations, pool
-from worker.statistics import (
-    bca,
-    bootstrap_aucs,
-    cluster_interval,
-    detectable_auc,
-    equivalence_power,
-    influence,
-    inside,
-    matched_auc,
-    permutation_test,
-    rows_for_equivalence,
-)
+from worker import statistics
+from worker.metrics import WeightedAuc, auc
+from worker.nulls import permutation_test
+from worker.power import detectable_auc, equivalence_power, rows_for_equivalence
+from worker.resampling import Bootstrap, Relabelling, halves, pool
+from worker.statistics import bca, cluster_interval, influence, inside, matched_auc
+
+
+def bootstrap_aucs(scores, of, draws, rng):
+    attacks = [WeightedAuc(s[: of.forget], s[of.forget :]) for s in scores]
+    return np.array(statistics.bootstrap(attacks, of, draws, rng))
 
 
 def one_class(n, m):
@@ -58,11 +55,11 @@ def test_a_bootstrap_weighs_every_row_of_a_person_alike():
     rng = np.random.default_rng(4)
     of = clustered(rng)
 
-    weights = np.concatenate([w for w, _ in bootstraps(of, 50, rng)], axis=1)
+    weights, _ = Bootstrap(of).draw(rng, 50)
 
     first_row = np.array([np.flatnonzero(of.unit == u)[0] for u in of.unit[: of.forget]])
-    assert (weights == weights[first_row]).all()
-    assert (weights.sum(axis=0) > 0).all()
+    assert (weights == weights[:, first_row]).all()
+    assert (weights.sum(axis=1) > 0).all()
 
 
 def test_a_bootstrap_balances_the_classes_in_every_draw():
@@ -70,11 +67,10 @@ def test_a_bootstrap_balances_the_classes_in_every_draw():
     of = clustered(rng)
     y_f, y_h = of.y[: of.forget], of.y[of.forget :]
 
-    blocks = list(bootstraps(of, 200, rng))
+    w_f, w_h = Bootstrap(of).draw(rng, 200)
 
-    for w_f, w_h in blocks:
-        for c in range(3):
-            assert w_h[y_h == c].sum(axis=0) == pytest.approx(w_f[y_f == c].sum(axis=0), rel=1e-4)
+    for c in range(3):
+        assert w_h[:, y_h == c].sum(axis=1) == pytest.approx(w_f[:, y_f == c].sum(axis=1), rel=1e-4)
 
 
 def test_lone_rows_are_drawn_within_their_class():
@@ -82,9 +78,9 @@ def test_lone_rows_are_drawn_within_their_class():
     y_f = np.repeat([0, 1, 2], [5, 10, 20])
     of = pool((y_f, np.repeat([0, 1, 2], 30)), (None, None))
 
-    ((w_f, _),) = bootstraps(of, 100, rng)
+    w_f, _ = Bootstrap(of).draw(rng, 100)
 
-    assert all((w_f[y_f == c].sum(axis=0) == n).all() for c, n in ((0, 5), (1, 10), (2, 20)))
+    assert all((w_f[:, y_f == c].sum(axis=1) == n).all() for c, n in ((0, 5), (1, 10), (2, 20)))
 
 
 def test_differences_of_two_models_are_paired_on_the_same_rows():
@@ -100,7 +96,7 @@ def test_permutations_swap_only_persons_with_the_same_labels():
     rng = np.random.default_rng(8)
     of = clustered(rng)
 
-    (index,) = permutations(of, 40, rng)
+    index = Relabelling(of).draw(rng, 40)
 
     for drawn in index:
         whole = np.isin(of.unit, of.unit[drawn])

@@ -22,6 +22,7 @@ from service.domain.report.numbers import Claim, Interval, Number
 from service.domain.report.recipe import PerExample, RecipeReport, Seen
 from service.domain.report.report import AuditReport, Found, Headline, NextRung, Reason, Verdict, VerdictValue
 from service.domain.report.results import (
+    Compared,
     Convention,
     Histogram,
     MaxStatistic,
@@ -35,9 +36,9 @@ from service.domain.report.results import (
 from service.domain.report.sets import Cost, ForgetSet, Heldout, PopulationZ, References, Skipped, Subject
 
 __all__ = [
-    "Accuracy", "AuditReport", "Claim", "ClassRemoval", "Controls", "Convention", "Cost", "Distances", "EpsilonBound",
-    "ForgetSet", "Found", "Headline", "Heldout", "Histogram", "Interval", "Klom", "MaxStatistic", "NextRung",
-    "NullControl", "Number", "OracleControl", "PerExample", "Person", "Persons", "PopulationZ", "PositiveControl",
-    "Power", "Reason", "RecipeEvidence", "RecipeReport", "References", "RelativeTest", "Relearning", "Result", "Roc",
+    "Accuracy", "AuditReport", "Claim", "ClassRemoval", "Compared", "Controls", "Convention", "Cost", "Distances",
+    "EpsilonBound", "ForgetSet", "Found", "Headline", "Heldout", "Histogram", "Interval", "Klom", "MaxStatistic",
+    "NextRung", "NullControl", "Number", "OracleControl", "PerExample", "Person", "Persons", "PopulationZ",
+    "PositiveControl", "Power", "Reason", "RecipeEvidence", "RecipeReport", "References", "RelativeTest", "Relearning", "Result", "Roc",
     "Seen", "Skipped", "Stratum", "Subject", "TprAt", "Utility", "Verdict", "VerdictValue",
 ]

@@ -8,10 +8,13 @@ from service.domain.values import Value
 
 
 class TprAt(Value):
-    """Share of forget rows above the threshold that this share of the holdout exceeds; Clopper–Pearson interval."""
+    """Share of forget rows above the lowest threshold that no more than `fpr` of the holdout exceeds.
+
+    The interval is Clopper–Pearson's, with as many rows as there are persons.
+    """
 
     fpr: Number
-    estimable: bool             # at least ten held-out units lie above the threshold
+    estimable: bool             # ten held-out units may lie above it, and ties leave it at least five
     n_false_positives: int
     value: Number | None = None
     ci95: Interval | None = None
@@ -40,7 +43,7 @@ class Result(Value):
     tost_p: Number                  # the larger p of the two one-sided tests
     balanced_accuracy: Number | None = None     # at a threshold found on the other half of the units
     tpr_at: tuple[TprAt, ...] = ()
-    p_value_raw: Number
+    p_value_raw: Number             # without references, rows permuted in their class; beside them, signs flipped
     p_value_adjusted: Number        # beside the other signals: single-step maxT
     ks_to_reference: Number | None  # of the forget rows' scores, mean over the references
     equivalent: bool                # diff_ci90 lies inside the margin
@@ -48,7 +51,10 @@ class Result(Value):
 
 
 class Stratum(Value):
-    """The headline signal on a part of the forget rows: a class, or those that the original knew best."""
+    """The headline signal on a part of the forget rows: a class, or those that the original knew best.
+
+    It describes and is not judged. Rows chosen by what the original knew are compared with held-out rows chosen so.
+    """
 
     name: str                       # "class:3", "memorised:top_decile"
     n_member: int
@@ -61,15 +67,19 @@ class Stratum(Value):
     heldout_accuracy: Number
 
 
+Compared = Literal["same_labels", "same_number_of_rows", "all"]
+
+
 class Person(Value):
     """One person of the forget set, by rank and never by name.
 
-    The p-values are exact where persons are exchangeable: the share of held-out persons, and this one, whose mean
-    score is as high (before, after). `p_holm` is paid for by the number of persons tested.
+    The p-values are exact where persons are exchangeable: twice the smaller share of held-out persons, and this one,
+    whose mean score is as high, or as low (before, after). `p_holm` is `p_after`, paid for by the number of persons.
     """
 
     rank: int
     n_rows: int
+    compared_with: Compared     # held-out persons; with "all", numbers of rows differ, and p is no longer exact
     p_before: Number
     p_after: Number
     p_holm: Number
@@ -79,6 +89,7 @@ class Persons(Value):
     """The persons that stand out most in the new model."""
 
     n_tested: int
+    level: Number
     n_significant_holm: int
     smallest_possible_p: Number
     shown: tuple[Person, ...]
@@ -107,8 +118,13 @@ class Convention(Value):
 
 
 class MaxStatistic(Value):
-    """Largest |AUC − ½| over the signals, and its exact permutation p-value within classes."""
+    """Largest distance of an AUC from ½, or from the references', over the signals; and a p-value paid for by them.
 
+    permutation: exact where forget and held-out rows of a class are exchangeable. sign_flip: the AUCs of two models on
+    the same rows, whoever chose these; approximate, conditional on the models, and in standard errors.
+    """
+
+    test: Literal["permutation", "sign_flip"]
     value: Number
     p_value: Number
 
