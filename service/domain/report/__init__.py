@@ -36,9 +36,10 @@ from service.domain.report.results import (
 from service.domain.report.sets import Cost, ForgetSet, Heldout, PopulationZ, References, Skipped, Subject
 
 __all__ = [
-    "Accuracy", "AuditReport", "Claim", "ClassRemoval", "Compared", "Controls", "Convention", "Cost", "Distances",
-    "EpsilonBound", "ForgetSet", "Found", "Headline", "Heldout", "Histogram", "Interval", "Klom", "MaxStatistic",
-    "NextRung", "NullControl", "Number", "OracleControl", "PerExample", "Person", "Persons", "PopulationZ",
-    "PositiveControl", "Power", "Reason", "RecipeEvidence", "RecipeReport", "References", "RelativeTest", "Relearning", "Result", "Roc",
-    "Seen", "Skipped", "Stratum", "Subject", "TprAt", "Utility", "Verdict", "VerdictValue",
+    "Accuracy", "AuditReport", "Claim", "ClassRemoval", "Compared", "Controls", "Convention", "Cost",
+    "Distances", "EpsilonBound", "ForgetSet", "Found", "Headline", "Heldout", "Histogram", "Interval", "Klom",
+    "MaxStatistic", "NextRung", "NullControl", "Number", "OracleControl", "PerExample", "Person", "Persons",
+    "PopulationZ", "PositiveControl", "Power", "Reason", "RecipeEvidence", "RecipeReport", "References",
+    "RelativeTest", "Relearning", "Result", "Roc", "Seen", "Skipped", "Stratum", "Subject", "TprAt", "Utility",
+    "Verdict", "VerdictValue",
 ]
