@@ -85,12 +85,23 @@ class Metric(Value):
     reference_ci: Interval | None = None
 
 
+class RecipeAudit(Value):
+    """What U-LiRA found about the published method: made once for a release of the recipe, on shadow models."""
+
+    report_sha256: Digest
+    n_models: Annotated[int, Field(gt=0)]
+    auc_original: float         # of rows that the shadows were trained on, nothing unlearned
+    auc: float                  # of the same rows, unlearned
+    same_code: bool             # as the code that served this request
+
+
 class Evidence(Value):
     """What the audit saw; the whole report is bound by its digest."""
 
     metrics: tuple[Metric, ...]
     report_sha256: Digest
     references_k: Annotated[int, Field(ge=0)]
+    recipe_audit: RecipeAudit | None = None     # None: nobody has audited the recipe of the published method
 
 
 class Verdict(Value):
@@ -144,6 +155,11 @@ def limits(*, exact: bool, ours: Sequence[str] = ()) -> tuple[str, ...]:
         else "The method is approximate: it gives no guarantee beyond the measured evidence."
     )
     return (kind, *ours, *_LIMITS)
+
+
+OTHER_MODELS = "The audit of the recipe speaks of shadow models made by it; this model was not among them."
+OTHER_CODE = "The recipe was audited with another version of the code than the one that served this request."
+PLANTED = "Training rows include planted ones with wrong labels; the digest of the data set is that of its file alone."
 
 
 def statement(subjects: Mapping[str, str], predicate: Predicate) -> bytes:

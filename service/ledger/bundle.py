@@ -18,6 +18,7 @@ EXPUNGE - certificate of unlearning
   keys.json          which keys signed; for information, never a reason to trust
   report.json        the audit report that the statement names by digest
   report.pdf         the same for reading on paper, where there is one
+  recipe-report.json what shadow models said of the recipe, where that was audited
 
 Check it with keys that you got from a source you believe, not from this archive:
 
@@ -45,12 +46,14 @@ def make(
     report_json: bytes,
     trust: str,
     report_pdf: bytes | None = None,
+    recipe_report: bytes | None = None,
 ) -> bytes:
     """The bundle of one certificate; the same parts give the same bytes.
 
     Args:
         trust: the text of `expunge.pub`, repeated for information only.
-        report_pdf: only where the statement has the subject `report.pdf`; a verifier refuses an unsigned one.
+        report_pdf, recipe_report: only where the statement has the subject `report.pdf`, `recipe-report.json`; a
+            verifier refuses an unsigned one.
     """
     members = {
         "README.txt": README.encode(),
@@ -61,7 +64,8 @@ def make(
         "keys.json": rfc8785.dumps({"keys": listed(read_keys(trust))}),
         "report.json": report_json,
     }
-    return pack(members if report_pdf is None else members | {"report.pdf": report_pdf})
+    further = {"report.pdf": report_pdf, "recipe-report.json": recipe_report}
+    return pack(members | {name: content for name, content in further.items() if content is not None})
 
 
 def verifier() -> bytes:

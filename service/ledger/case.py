@@ -23,7 +23,7 @@ from service.ledger.untrusted import (
     unpack,
 )
 
-REPORTS = ("report.json", "report.pdf")
+REPORTS = ("report.json", "report.pdf", "recipe-report.json")
 MEMBERS = {
     "README.txt": TEXT_LIMIT,
     "statement.json": JSON_LIMIT,
@@ -33,8 +33,9 @@ MEMBERS = {
     "keys.json": TEXT_LIMIT,
     "report.json": FILE_LIMIT,
     "report.pdf": FILE_LIMIT,
+    "recipe-report.json": FILE_LIMIT,
 }
-OPTIONAL = frozenset({"report.pdf"})
+OPTIONAL = frozenset({"report.pdf", "recipe-report.json"})
 
 
 @dataclass(frozen=True)

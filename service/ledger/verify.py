@@ -50,6 +50,7 @@ SCHEMA: Mapping[str, Mapping[type, str]] = {
     "verdict": {str: "value reason policy_sha256", bool: "exact"},
     "follow_up": {list: "erased notified"},
 }
+RECIPE_AUDIT = "predicate.evidence.recipe_audit"
 
 
 class Step(NamedTuple):
@@ -133,7 +134,21 @@ def _statement_schema(case: Case) -> str:
         for kind, names in kinds.items():
             for name in names.split():
                 field(case.statement, f"predicate.{section}.{name}", kind)
+    _recipe_audit(case)
     return _verdict(case)
+
+
+def _recipe_audit(case: Case) -> None:
+    """Older certificates, and those of a recipe that nobody has audited, have none."""
+    audit = at(case.statement, RECIPE_AUDIT)
+    if audit is None:
+        return
+    for kind, name in ((str, "report_sha256"), (int, "n_models"), (bool, "same_code")):
+        field(audit, name, kind)
+    for name in ("auc_original", "auc"):
+        number = at(audit, name)
+        if not isinstance(number, int | float) or not 0 <= number <= 1:
+            raise RefusedError(f"{RECIPE_AUDIT}.{name} is no share")
 
 
 def _verdict(case: Case) -> str:
@@ -201,7 +216,15 @@ def _report_digests(case: Case) -> str:
             raise RefusedError(f"{name} is not the file that was signed")
     if field(case.statement, "predicate.evidence.report_sha256", str) != case.digests["report.json"]:
         raise RefusedError("the evidence names another report")
+    if _recipe_report(case) != case.digests.get("recipe-report.json"):
+        raise RefusedError("the evidence names another report on the recipe")
     return " and ".join(present)
+
+
+def _recipe_report(case: Case) -> str | None:
+    """The digest that the evidence names, if it names one."""
+    audit = at(case.statement, RECIPE_AUDIT)
+    return None if audit is None else field(audit, "report_sha256", str)
 
 
 def _weights_digest(case: Case) -> str:

@@ -24,7 +24,8 @@ ORIGIN = "test.example/log"
 REPORT = b'{"attacks":[]}'
 CERTIFICATE, REQUEST, INDEX, SIZE = UUID(int=1), UUID(int=2), 4, 11
 PDF = b"%PDF-1.7 a report"
-WITH_PDF = {"report.pdf": sha256(PDF).hexdigest()}
+RECIPE_REPORT = b'{"schema_version":1}'
+WITH_ALL = {"report.pdf": sha256(PDF).hexdigest(), "recipe-report.json": sha256(RECIPE_REPORT).hexdigest()}
 
 
 def add_request(tx):
@@ -41,7 +42,7 @@ def add_request(tx):
     return request.id
 
 
-def predicate(certificate_id, request_id):
+def predicate(certificate_id, request_id, recipe_audit=None):
     method = {"name": "nabla_tau", "lr": 1e-3, "passes": 3.0}
     start, end = datetime(2025, 3, 1, 9, tzinfo=UTC), datetime(2025, 3, 1, 9, 0, 7, tzinfo=UTC)
     due = datetime(2025, 4, 1, 23, 59, 59, tzinfo=UTC)
@@ -62,7 +63,9 @@ def predicate(certificate_id, request_id):
             method=method, seed=7, code_digest="ab" * 32, versions={"torch": "2.11.0"}, device="cpu", started_at=start,
             finished_at=end, seconds=7.5, attempts=(leaked, passed),
         ),
-        evidence=certificates.Evidence(metrics=(metric,), report_sha256=sha256(REPORT).hexdigest(), references_k=1),
+        evidence=certificates.Evidence(
+            metrics=(metric,), report_sha256=sha256(REPORT).hexdigest(), references_k=1, recipe_audit=recipe_audit
+        ),
         verdict=certificates.Verdict(
             value="EQUIVALENT_WITHIN_MARGIN", reason="within the margin", policy_sha256="cd" * 32, exact=False
         ),
@@ -168,10 +171,10 @@ class Log:
     def consistency(self, first, second):
         return checkpoints.write_path(merkle.consistency(first, second, tree(self.leaves)))
 
-    def bundle(self, *, report=REPORT, pdf=PDF):
+    def bundle(self, *, report=REPORT, pdf=PDF, recipe=RECIPE_REPORT):
         return bundle.make(
             envelope=self.envelope, tlog_proof=self.proof(), checkpoint=self.checkpoint(), report_json=report,
-            report_pdf=pdf, trust=self.keys.trust,
+            report_pdf=pdf, recipe_report=recipe, trust=self.keys.trust,
         )  # fmt: skip
 
 
@@ -180,7 +183,10 @@ def unchanged(_):
 
 
 def statement(change=unchanged):
-    read = json.loads(certificates.statement(subjects(**WITH_PDF), predicate(CERTIFICATE, REQUEST)))
+    audited = certificates.RecipeAudit(
+        report_sha256=WITH_ALL["recipe-report.json"], n_models=64, auc_original=0.74, auc=0.52, same_code=True
+    )
+    read = json.loads(certificates.statement(subjects(**WITH_ALL), predicate(CERTIFICATE, REQUEST, audited)))
     change(read)
     return json.dumps(read, sort_keys=True, separators=(",", ":")).encode()
 

@@ -130,3 +130,18 @@ def test_the_report_of_the_fixture_is_named_by_its_digest():
     named = {each["name"]: each["digest"]["sha256"] for each in read["subject"]}
     assert named["report.json"] == read["predicate"]["evidence"]["report_sha256"]
     assert named["report.json"] == sha256(b'{"attacks":[]}').hexdigest()
+
+
+# ---- the audit of a recipe ------------------------------------------------------------------------------------------
+
+
+def test_a_certificate_carries_the_audit_of_its_recipe():
+    audited = certificates.RecipeAudit(
+        report_sha256="ab" * 32, n_models=64, auc_original=0.74, auc=0.52, same_code=False
+    )
+
+    read = json.loads(certificates.statement(subjects(), predicate(CERTIFICATE, REQUEST, audited)))
+
+    told = read["predicate"]["evidence"]["recipe_audit"]
+    assert told == {"report_sha256": "ab" * 32, "n_models": 64, "auc_original": 0.74, "auc": 0.52, "same_code": False}
+    assert json.loads(statement())["predicate"]["evidence"]["recipe_audit"] is None

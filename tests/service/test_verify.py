@@ -15,6 +15,7 @@ from tests.service.ledger_fixture import (
     INDEX,
     ORIGIN,
     PDF,
+    RECIPE_REPORT,
     REPORT,
     REQUEST,
     SIZE,
@@ -38,8 +39,19 @@ def test_a_bundle_passes_every_step_in_order(tmp_path, log):
     assert log.leaves[INDEX].hex() in steps[3].detail
 
 
-def test_a_bundle_without_pdf_is_valid(check, log):
-    assert check(log.bundle(pdf=None)) == (None, "report.json")
+def test_a_bundle_needs_no_report_but_the_audits_json(check, log):
+    assert check(log.bundle(pdf=None)) == (None, "report.json and recipe-report.json")
+    assert check(log.bundle(pdf=None, recipe=None)) == (None, "report.json")
+
+
+def test_a_certificate_from_before_there_were_audits_of_recipes_is_valid(check, log):
+    def age(read):
+        del read["predicate"]["evidence"]["recipe_audit"]
+        read["subject"] = [each for each in read["subject"] if each["name"] != "recipe-report.json"]
+
+    old = replace(log, envelope=seal(statement(age), log.keys.certificate))
+
+    assert check(old.bundle(recipe=None)) == (None, "report.json and report.pdf")
 
 
 def test_a_signature_of_a_stranger_beside_ours_is_ignored(check, log, tmp_path):
@@ -206,6 +218,7 @@ def test_step_6_a_checkpoint_of_another_ledger_that_is_trusted_too(check, log, t
 def test_step_7_another_report(check, log):
     assert check(log.bundle(report=REPORT + b" "))[0] == 7
     assert check(log.bundle(pdf=PDF + b" "))[0] == 7
+    assert check(log.bundle(recipe=RECIPE_REPORT + b" "))[0] == 7
 
 
 def test_step_7_a_pdf_that_nobody_signed(check, log):
@@ -222,6 +235,15 @@ def test_step_7_evidence_of_another_report(check, log):
     signed = replace(log, envelope=seal(statement(spoil), log.keys.certificate))
 
     assert check(signed.bundle()) == (7, "the evidence names another report")
+
+
+def test_step_7_evidence_of_another_report_on_the_recipe(check, log):
+    def spoil(read):
+        read["predicate"]["evidence"]["recipe_audit"]["report_sha256"] = "00" * 32
+
+    signed = replace(log, envelope=seal(statement(spoil), log.keys.certificate))
+
+    assert check(signed.bundle(recipe=None)) == (7, "the evidence names another report on the recipe")
 
 
 def test_step_8_other_weights(check, log, tmp_path):

@@ -54,15 +54,40 @@ def certificate(request: DeletionRequest, done: Done, keys: Keys) -> Signed:
         "model-after": digest_of(done.weights_after),
         "report.json": digest_of(done.reports["json"]),
         "report.pdf": digest_of(done.reports["pdf"]),
-    }
+    } | _further_subjects(done)
     predicate = c.Predicate(
         request=_request(certificate_id, request),
         procedure=_procedure(done),
         evidence=_evidence(done, subjects["report.json"]),
         verdict=_verdict(done),
-        limits=(*c.limits(exact=done.exact, ours=ours(done.attempts[-1].method)), *_shared(request, done)),
+        limits=(
+            *c.limits(exact=done.exact, ours=ours(done.attempts[-1].method)),
+            *_shared(request, done),
+            *_limits_of_evidence(done),
+        ),
     )
     return Signed(certificate_id, seal(c.statement(subjects, predicate), keys.certificate))
+
+
+def _further_subjects(done: Done) -> dict[str, str]:
+    """The report on the recipe; and the rows, since canaries are none of the data set's file."""
+    recipe, rows = done.report.recipe_evidence, done.plan.dataset.tensors_key
+    known = {} if recipe is None else {"recipe-report.json": recipe.report_sha256}
+    return known | ({"dataset-rows": digest_of(rows)} if rows is not None and _has_canaries(done) else {})
+
+
+def _has_canaries(done: Done) -> bool:
+    return "canary" in done.plan.dataset.facts["splits"]
+
+
+def _limits_of_evidence(done: Done) -> tuple[str, ...]:
+    recipe = done.report.recipe_evidence
+    said = {
+        c.PLANTED: _has_canaries(done),
+        c.OTHER_MODELS: recipe is not None,
+        c.OTHER_CODE: recipe is not None and not recipe.same_code,
+    }
+    return tuple(sentence for sentence, holds in said.items() if holds)
 
 
 def _request(certificate_id: UUID, request: DeletionRequest) -> c.Request:
@@ -114,15 +139,45 @@ def _headline(report: AuditReport) -> dict[str, float]:
 
 
 def _evidence(done: Done, report_sha256: str) -> c.Evidence:
-    metrics = (*map(_auc, done.report.results), *_accuracies(done.report))
-    return c.Evidence(metrics=metrics, report_sha256=report_sha256, references_k=done.report.references.k)
+    report = done.report
+    metrics = (*map(_auc, report.results), *_accuracies(report), *_epsilon(report))
+    return c.Evidence(
+        metrics=metrics, report_sha256=report_sha256, references_k=report.references.k,
+        recipe_audit=_recipe_audit(report),
+    )
+
+
+def _recipe_audit(report: AuditReport) -> c.RecipeAudit | None:
+    seen = report.recipe_evidence
+    if seen is None:
+        return None
+    return c.RecipeAudit(
+        report_sha256=seen.report_sha256, n_models=seen.n_in_unlearned + seen.n_out,
+        auc_original=seen.auc_original, auc=seen.auc, same_code=seen.same_code,
+    )
+
+
+def _epsilon(report: AuditReport) -> list[c.Metric]:
+    """Only where canaries gave one; a rung that was skipped claims nothing."""
+    seen = report.epsilon
+    if seen is None:
+        return []
+    level = f"at level {seen.alpha:g} and delta {seen.delta:g}; these canaries could show at most {seen.ceiling:.2f}"
+    definition = f"Lower bound on epsilon of training and unlearning together, from {seen.n} canaries, {level}"
+    return [c.Metric(name="epsilon_lower_bound", definition=definition, after=seen.value)]
+
+
+AGAINST: dict[str, str] = {
+    "calibrated": "confidence, less the mean of retrained models",
+    "rmia": "RMIA (arXiv:2312.03262) beside retrained models",
+}
 
 
 def _auc(result: Result) -> c.Metric:
-    reference = result.auc_reference_ci95
+    reference, signal = result.auc_reference_ci95, AGAINST.get(result.signal, result.signal.replace("_", " "))
     return c.Metric(
         name=f"auc_{result.signal}",
-        definition=f"Attack AUC of {result.signal.replace('_', ' ')}, forgotten against held-out rows; 95 % interval",
+        definition=f"Attack AUC of {signal}, forgotten against held-out rows; 95 % interval",
         before=result.auc_original,
         before_ci=result.auc_original_ci95,
         after=result.auc,
