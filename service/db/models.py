@@ -91,20 +91,49 @@ def version(tx: Session, model_id: UUID, number: int) -> ModelVersion:
     return found
 
 
+def version_by_id(tx: Session, version_id: UUID) -> ModelVersion:
+    return tx.get_one(ModelVersion, version_id)
+
+
+def predecessor(tx: Session, version: ModelVersion) -> ModelVersion | None:
+    """The version that was in use before this one."""
+    earlier = select(ModelVersion).where(
+        ModelVersion.model_id == version.model_id, ModelVersion.number < version.number,
+        ModelVersion.status != "inactive",
+    )
+    return tx.scalar(earlier.order_by(ModelVersion.number.desc()).limit(1))
+
+
 def version_number(tx: Session, version_id: UUID | None) -> int | None:
     return None if version_id is None else tx.get_one(ModelVersion, version_id).number
 
 
 def publish(tx: Session, model_id: UUID, *, origin: str, weights_key: str, job_id: UUID | None) -> ModelVersion:
     """The new version is active and the old one superseded, in the caller's transaction."""
-    tx.execute(select(Model.id).where(Model.id == model_id).with_for_update())
-    last = tx.scalar(select(func.max(ModelVersion.number)).where(ModelVersion.model_id == model_id)) or 0
+    number = _next_number(tx, model_id)
     tx.execute(
         update(ModelVersion)
         .where(ModelVersion.model_id == model_id, ModelVersion.status == "active")
         .values(status="superseded")
     )
-    new = ModelVersion(model_id=model_id, number=last + 1, origin=origin, weights_key=weights_key, job_id=job_id)
+    new = ModelVersion(model_id=model_id, number=number, origin=origin, weights_key=weights_key, job_id=job_id)
     tx.add(new)
     tx.flush()
     return new
+
+
+def attach(tx: Session, model_id: UUID, *, weights_key: str) -> ModelVersion:
+    """A version that was made elsewhere, to be audited; the active one stays active."""
+    number = _next_number(tx, model_id)
+    new = ModelVersion(
+        model_id=model_id, number=number, status="inactive", origin="uploaded", weights_key=weights_key
+    )
+    tx.add(new)
+    tx.flush()
+    return new
+
+
+def _next_number(tx: Session, model_id: UUID) -> int:
+    """Nobody else can take it before the caller's transaction ends."""
+    tx.execute(select(Model.id).where(Model.id == model_id).with_for_update())
+    return (tx.scalar(select(func.max(ModelVersion.number)).where(ModelVersion.model_id == model_id)) or 0) + 1

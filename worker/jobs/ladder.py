@@ -13,9 +13,9 @@ from service.errors import Diverged, JobError
 from worker.auditing import audit
 from worker.jobs.material import Material, Plan
 from worker.jobs.pulse import Pulse
+from worker.jobs.references import Reference
 from worker.preflighting import Preflight, preflight
-from worker.training import train
-from worker.unlearning import now, unlearn
+from worker.unlearning import unlearn
 
 Tell = Callable[[State, dict[str, object]], None]
 
@@ -37,14 +37,6 @@ class Attempt:
     seconds: float
     audited: Audited | None = None  # None: it ended before the audit
     preflight: Preflight | None = None      # None: the method does not ascend
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A model that never saw the rows, for comparison; never published."""
-
-    model: nn.Module
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -92,8 +84,10 @@ class Ladder:
             return Attempt(method, "diverged", 0.0)
         self.tell(State.AUDITING, {"seconds": round(done.seconds, 3)})
         report = audit(
-            self.before, done.model, self.rows.audit_sets, self.plan.policy.audit,
+            self.before, done.model, self.rows.audit_sets(self.plan.policy.audit), self.plan.policy.audit,
             references=[each.model for each in references],
+            spec=self.plan.spec,
+            lineage=self.plan.lineage(method),
             claim="exact" if method.name == "retrain" else "approximate",
             on_step=self.pulse.phase("audit"),
         )
@@ -107,16 +101,3 @@ def _outcome(method: Method, report: AuditReport) -> str:
     if report.verdict.value == "LEAK_DETECTED":
         return "leak"
     return "published" if report.utility.guard == "pass" else "utility"
-
-
-def references(plan: Plan, rows: Material, device: torch.device, pulse: Pulse) -> list[Reference]:
-    """Retrained models for the audit, each from its own seed, none of them the recipe's own."""
-    return [_reference(plan, k, rows, device, pulse) for k in range(1, plan.policy.audit.references + 1)]
-
-
-def _reference(plan: Plan, k: int, rows: Material, device: torch.device, pulse: Pulse) -> Reference:
-    own = plan.spec.seeded(plan.spec.training.seed + k)
-    spec = own.augmented(plan.policy.audit.reference_augmentation)
-    start = now(device)
-    model = train(spec, rows.retain, device=device, on_step=pulse.phase(f"reference {k}"))
-    return Reference(model, now(device) - start)

@@ -4,7 +4,6 @@ from service.db import jobs, models
 from service.db.jobs import Claim
 from service.db.session import transaction
 from service.db.tables import Job
-from worker import checkpoint
 from worker.jobs.material import material, plan
 from worker.jobs.pulse import Pulse
 from worker.jobs.workshop import Workshop
@@ -19,9 +18,7 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
     start = now(workshop.torch_device)
     model = train(task.spec, rows.retain, device=workshop.torch_device, on_step=pulse.phase("train"))
     seconds = now(workshop.torch_device) - start
-    with workshop.scratch() as folder:
-        checkpoint.save(model, folder / "weights.safetensors")
-        key = workshop.store.put(folder / "weights.safetensors")
+    key = workshop.store_weights(model)
     with transaction(workshop.engine) as tx:
         jobs.hold(tx, claim)
         version = models.publish(tx, task.model.id, origin="trained", weights_key=key, job_id=job.id)

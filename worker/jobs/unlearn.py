@@ -3,35 +3,33 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from torch import nn
-
 from service.db import deletion_requests, jobs, models
 from service.db.jobs import Claim
 from service.db.session import transaction
 from service.db.tables import DeletionRequest, Job, ModelVersion
-from service.domain.report import AuditReport
 from service.domain.requests import ENDED, State
 from service.errors import Cancelled
 from service.ledger import append
-from worker import checkpoint, report
 from worker.jobs.certify import Done, certificate
-from worker.jobs.ladder import Attempt, Ladder, Reference, references
+from worker.jobs.ladder import Attempt, Ladder
 from worker.jobs.material import Material, Plan, material, plan
 from worker.jobs.pulse import Pulse
+from worker.jobs.references import Reference, references
 from worker.jobs.workshop import Workshop
 
 
 def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
     """Unlearn, audit, and make it all true in one transaction."""
-    started = datetime.now(UTC)
     task = plan(workshop, job)
     if not task.forget:
         raise Cancelled("Every request of this job was withdrawn")
-    rows, version = material(workshop, task), _active(workshop, task)
-    before = _load(workshop, task, version)
     tell = _teller(workshop, claim)
     tell(State.UNLEARNING, {})
-    known = references(task, rows, workshop.torch_device, pulse)
+    known = references(workshop, claim, task)
+    if known is None:       # the job is parked
+        return
+    rows, version = material(workshop, task), _active(workshop, task)
+    before = workshop.load_weights(task.spec, version.weights_key)
     attempts, chosen = Ladder(task, rows, before, pulse, tell).climb(known)
     done = Done(
         plan=task,
@@ -39,9 +37,9 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
         report=chosen.report,
         n_forget=len(rows.forget),
         weights_before=version.weights_key,
-        weights_after=_store(workshop, chosen.model),
-        reports=_render(workshop, chosen.report),
-        started=started,
+        weights_after=workshop.store_weights(chosen.model),
+        reports=workshop.store_report(chosen.report),
+        started=job.started_at or datetime.now(UTC),
         device=workshop.torch_device,
     )
     _publish(workshop, claim, done, _result(rows, known, done))
@@ -50,11 +48,6 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
 def _active(workshop: Workshop, task: Plan) -> ModelVersion:
     with transaction(workshop.engine) as tx:
         return models.active(tx, task.model.id)
-
-
-def _load(workshop: Workshop, task: Plan, version: ModelVersion) -> nn.Module:
-    with workshop.fetched(version.weights_key) as path:
-        return checkpoint.load(task.spec, path).to(workshop.torch_device)
 
 
 def _teller(workshop: Workshop, claim: Claim):      # a closure of type ladder.Tell
@@ -74,17 +67,6 @@ def _teller(workshop: Workshop, claim: Claim):      # a closure of type ladder.T
 
 def _live(requests: Sequence[DeletionRequest]) -> list[DeletionRequest]:
     return [request for request in requests if request.state not in ENDED]
-
-
-def _store(workshop: Workshop, model: nn.Module) -> str:
-    with workshop.scratch() as folder:
-        checkpoint.save(model, folder / "weights.safetensors")
-        return workshop.store.put(folder / "weights.safetensors")
-
-
-def _render(workshop: Workshop, seen: AuditReport) -> dict[str, str]:
-    forms = {"json": report.to_json, "html": report.to_html, "pdf": report.to_pdf}
-    return {name: workshop.store.put_bytes(render(seen)) for name, render in forms.items()}
 
 
 def _result(rows: Material, known: Sequence[Reference], done: Done) -> dict[str, object]:

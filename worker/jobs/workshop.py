@@ -9,12 +9,16 @@ from pathlib import Path
 
 import torch
 from sqlalchemy import Engine
+from torch import nn
 
 from service.db.session import connect
+from service.domain.recipes import Spec
+from service.domain.report import AuditReport
 from service.ledger import keys
 from service.ledger.keys import Keys
 from service.settings import Settings
 from service.storage import Store, open_store
+from worker import checkpoint, report
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,22 @@ class Workshop:
             path = folder / "object"
             self.store.fetch(key, path)
             yield path
+
+    def load_weights(self, spec: Spec, key: str) -> nn.Module:
+        """The model of this recipe with these weights, on the device."""
+        with self.fetched(key) as path:
+            return checkpoint.load(spec, path).to(self.torch_device)
+
+    def store_weights(self, model: nn.Module) -> str:
+        """The key of its weights."""
+        with self.scratch() as folder:
+            checkpoint.save(model, folder / "weights.safetensors")
+            return self.store.put(folder / "weights.safetensors")
+
+    def store_report(self, seen: AuditReport) -> dict[str, str]:
+        """Form → key: json, html, pdf."""
+        forms = {"json": report.to_json, "html": report.to_html, "pdf": report.to_pdf}
+        return {name: self.store.put_bytes(render(seen)) for name, render in forms.items()}
 
     @contextmanager
     def scratch(self) -> Generator[Path]:
