@@ -14,6 +14,8 @@ OURS: Final[dict[str, str]] = {
     "mask variance=sem": "The noise from micro-batches follows the authors' later notes, not the paper.",
     "mask opt": "The greedy mask is known from the authors' code alone.",
     "guard": "The rules that stop a run are Expunge's reading of the diagnostics in arXiv:2509.26427.",
+    "rung reference": "The relative test's distance and p-value are Expunge's own, and so is RMIA's unplanned weight.",
+    "rung mia_nn": "The attack is a reconstruction: the authors' code and settings were not available.",
 }
 
 

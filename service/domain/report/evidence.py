@@ -58,8 +58,9 @@ class Distances(Value):
 
 
 class ClassRemoval(Value):
-    """Does the new model send rows of a forgotten class where retrained models send them? (MIA-NN; reconstruction)"""
+    """Does the new model send rows of a forgotten class where retrained models send them? MIA-NN, arXiv:2506.20893."""
 
+    basis: Literal["reconstruction"] = "reconstruction"     # the authors' code and settings were not available
     label: int
     neighbour: int
     reading: Literal["separability", "routing"]
