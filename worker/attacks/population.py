@@ -22,6 +22,7 @@ from service.domain.report import (
 )
 from worker.case import MIN_PERSONS, Case
 from worker.comparison import AFTER, BEFORE, REFERENCES, Comparison
+from worker.conventions import conventions
 from worker.histograms import histogram
 from worker.metrics import ks
 from worker.nulls import permutation_test
@@ -41,7 +42,6 @@ NULL_DRAWS: Final = 999     # enough for that level
 @attack(Recipe)
 def population(case: Case, recipe: Recipe) -> Found:
     """Every planned signal, and what says whether the comparison can be trusted."""
-    del recipe
     if case.matched[1].persons() < MIN_HOLDOUT:
         return Found()
     tried = Comparison.of_case(case)
@@ -61,6 +61,7 @@ def population(case: Case, recipe: Recipe) -> Found:
         persons=persons(tried),
         roc=roc(signal, tried.scores[:, tried.headline], tried.of, drawn) if many else None,
         loss_histogram=histogram(case) if many else None,
+        conventions=conventions(case) if recipe.conventions else (),
     )
 
 
