@@ -147,3 +147,8 @@ def usable(
     left = [(row, included) for row, base, included in planted if base not in earlier]
     inside, outside = ([row for row, included in left if included is side] for side in (True, False))
     return (inside, outside) if inside and outside and now.issuperset(inside) else None
+
+
+def rows(tx: Session, dataset_id: UUID) -> set[int]:
+    """Of all canaries, whatever their coins."""
+    return set(tx.scalars(select(Canary.row).where(Canary.dataset_id == dataset_id)))

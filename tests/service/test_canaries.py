@@ -1,7 +1,10 @@
 """Canaries: planted by fair coins before any training, forgotten on request, and never where they do not belong."""
 
+import base64
+import json
 import re
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,6 +19,7 @@ from starlette.testclient import TestClient
 from service.db import canaries
 from service.db.session import transaction
 from service.domain.canaries import sample_id
+from service.domain.certificates import PLANTED
 from service.domain.commitments import reference
 from tests.service.world import MODEL, ask, person
 from tests.tiny import PERSONS, ROWS_EACH, tiny_parquet, tiny_rows
@@ -244,9 +248,9 @@ def test_a_second_attempt_plants_once(indexed: TestClient, workshop: Any, sql: S
 # ---- forgetting -----------------------------------------------------------------------------------------------------
 
 
-def trained(api: TestClient, work: Work, *, rungs: tuple[str, ...] = ("population",), **audit: Any) -> None:
-    policy = {"ladder": [{"name": "retrain"}],
-              "audit": {"rungs": [{"name": each} for each in rungs], "permutations": 99, "bootstrap": 99, **audit}}
+def trained(api: TestClient, work: Work, *rungs: dict[str, Any]) -> None:
+    audit = {"rungs": [{"name": "population"}, *rungs], "permutations": 99, "bootstrap": 99}
+    policy = {"ladder": [{"name": "retrain"}], "audit": audit}
     api.post("/models", json=MODEL | {"policy": policy})
     work()
 
@@ -315,6 +319,56 @@ def test_canaries_say_nothing_of_a_model_that_was_trained_elsewhere(
     sql("UPDATE model_version SET origin = 'uploaded'")
 
     assert usable(engine, forget=inside, forgotten=[]) is None
+
+
+def evidence(api: TestClient, request: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """The report, the certificate's statement, and the names of its metrics."""
+    report = api.get(f"/deletion-requests/{request['id']}/audit-report").json()
+    envelope = api.get(f"/deletion-requests/{request['id']}/certificate").json()
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    return report, statement, [each["name"] for each in statement["predicate"]["evidence"]["metrics"]]
+
+
+def test_forgetting_all_canaries_gives_a_bound_on_epsilon(planted: TestClient, work: Work, workshop: Any) -> None:
+    trained(planted, work, {"name": "one_run", "least": M})
+
+    request = ask(planted, "samples", planted.get("/datasets/d/canaries").json()["ids"]).json()
+    work()
+
+    report, statement, metrics = evidence(planted, request)
+    bound, (metric,) = report["epsilon"], [each for each in statement["predicate"]["evidence"]["metrics"]
+                                           if each["name"] == "epsilon_lower_bound"]
+    assert (bound["method"], bound["n"]) == ("one_run", M)
+    assert metric["after"] == pytest.approx(bound["value"])
+    assert 0 <= bound["value"] <= bound["ceiling"]
+    assert metrics.count("epsilon_lower_bound") == 1
+
+
+def test_a_bound_is_not_claimed_when_a_canary_stays(planted: TestClient, work: Work) -> None:
+    trained(planted, work, {"name": "one_run", "least": M})
+
+    request = ask(planted, "samples", planted.get("/datasets/d/canaries").json()["ids"][1:]).json()
+    work()
+
+    report, _, metrics = evidence(planted, request)
+    assert report["epsilon"] is None
+    assert [each["rung"] for each in report["skipped"]] == ["one_run"]
+    assert "epsilon_lower_bound" not in metrics
+
+
+def test_a_certificate_says_that_rows_were_planted_and_names_them_all_by_a_digest(
+    planted: TestClient, work: Work, workshop: Any
+) -> None:
+    trained(planted, work)
+    request = ask(planted, "subjects", [person(1)]).json()
+    work()
+
+    _, statement, _ = evidence(planted, request)
+
+    tensors(planted, workshop)
+    digest = sha256((workshop.settings.home / "rows.safetensors").read_bytes()).hexdigest()
+    assert {"name": "dataset-rows", "digest": {"sha256": digest}} in statement["subject"]
+    assert PLANTED in statement["predicate"]["limits"]
 
 
 # ---- the file -------------------------------------------------------------------------------------------------------
