@@ -15,7 +15,6 @@ guessed and v guesses are right; every ε is refuted for which
 r is fixed before anyone looks; trials need not be independent, coins must be.
 """
 
-from math import log
 from typing import Final
 
 import numpy as np
@@ -28,6 +27,7 @@ from service.domain.report import EpsilonBound
 from service.errors import BadInput
 from worker.signals import Array
 
+Counts = NDArray[np.int64]
 MOST: Final = 50.0      # nats; no finite number of guesses gets there
 
 
@@ -35,8 +35,7 @@ def clopper_pearson(
     false_positives: int, n_out: int, false_negatives: int, n_in: int, *, alpha: float, delta: float = 0.0
 ) -> float:
     """ε, in nats, from the errors of a test that was fixed beforehand; trials are independent."""
-    fpr, fnr = (_upper(k, n, alpha / 2) for k, n in ((false_positives, n_out), (false_negatives, n_in)))
-    return max(0.0, *(log((1 - delta - a) / b) for a, b in ((fpr, fnr), (fnr, fpr)) if 1 - delta - a > 0))
+    return float(_bounds(np.array([false_positives]), n_out, np.array([false_negatives]), n_in, alpha, delta)[0])
 
 
 def split_half(
@@ -114,20 +113,29 @@ def _refuted(canaries: int, guesses: int, correct: int, alpha: float, delta: flo
     return float(brentq(left, 0.0, MOST, xtol=1e-9))    # pyright: ignore[reportArgumentType]  # scipy is half typed
 
 
-def _upper(k: int, n: int, alpha: float) -> float:
-    return 1.0 if k >= n else float(beta.ppf(1 - alpha, k + 1, n - k))
+def _bounds(fp: Counts, n_out: int, fn: Counts, n_in: int, alpha: float, delta: float) -> Array:
+    """The same of many tests, each for itself."""
+    fpr, fnr = _upper(fp, n_out, alpha / 2), _upper(fn, n_in, alpha / 2)
+    with np.errstate(divide="ignore"):      # a rate that may be 1 bounds nothing: log 0 = −∞
+        either = [np.log(np.maximum(0.0, 1 - delta - a)) - np.log(b) for a, b in ((fpr, fnr), (fnr, fpr))]
+    return np.maximum(0.0, np.maximum(*either))
+
+
+def _upper(k: Counts, n: int, alpha: float) -> Array:
+    """Of the rate, where k of n were seen."""
+    return np.where(k >= n, 1.0, beta.ppf(1 - alpha, k + 1, np.maximum(n - k, 1)))
 
 
 def _threshold(members: Array, others: Array, *, alpha: float, delta: float) -> tuple[float, int]:
     """The cut, and the sign of the score, with the highest bound here; of equals the fewest errors."""
-    best: tuple[tuple[float, int], float, int] | None = None
+    cuts, signs, values, errors = [], [], [], []
     for sign in (1, -1):
         m, o = np.sort(sign * np.asarray(members)), np.sort(sign * np.asarray(others))
-        for cut in np.unique(np.concatenate([m, o])):
-            wrong = int(len(o) - np.searchsorted(o, cut)), int(np.searchsorted(m, cut))
-            value = clopper_pearson(wrong[0], len(o), wrong[1], len(m), alpha=alpha, delta=delta)
-            if best is None or (value, -sum(wrong)) > best[0]:
-                best = (value, -sum(wrong)), float(cut), sign
-    if best is None:
-        raise BadInput("there is no score to choose a threshold from")
-    return best[1], best[2]
+        cut = np.unique(np.concatenate([m, o]))
+        fp, fn = len(o) - np.searchsorted(o, cut), np.searchsorted(m, cut)
+        cuts.append(cut)
+        signs.append(np.full(len(cut), sign))
+        values.append(_bounds(fp, len(o), fn, len(m), alpha, delta))
+        errors.append(fp + fn)
+    best = np.lexsort((np.concatenate(errors), -np.concatenate(values)))[0]
+    return float(np.concatenate(cuts)[best]), int(np.concatenate(signs)[best])

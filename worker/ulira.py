@@ -6,8 +6,8 @@ Khalifa, Papernot. SaTML 2025. arXiv:2403.01218.
     q_u = distribution of φ over shadows trained with the row and then made to forget it
     q_o = distribution of φ over shadows that never had it
 
-`work` trains shadows and has them forget by the production code path; `conclude` (worker.recipe_report) puts any
-number of such parts together. A part depends on the plan and on its shadows' numbers alone.
+`work` trains shadows and has them forget by the production code path; `conclude` puts any number of such parts
+together. A part depends on the plan and on its shadows' numbers alone.
 
 Differs from the paper: every shadow forgets its whole half of the pool, which is thus both the audited set and what an
 unlearned set looks like; shadows come in pairs with complementary halves (see worker.lira).
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from service.domain.recipe_audits import RecipePlan
 from service.domain.recipes import Method, Retrain, Spec
 from service.errors import BadInput
+from worker.concluding import conclude
 from worker.data import Rows, Split
 from worker.dealing import Dealt, deal
 from worker.inference import accuracy
@@ -31,6 +32,7 @@ from worker.sides import answer
 from worker.signals import confidence
 from worker.unlearning import unlearn
 
+__all__ = ["Part", "conclude", "work", "works"]
 Part = dict[str, Tensor]    # tensors of S shadows: see `work`
 
 
@@ -114,7 +116,8 @@ class Lab:
 
     def look(self, models: Sequence[nn.Module] | Iterator[nn.Module]) -> tuple[Tensor, Tensor]:
         """φ (S, n) of the pool's rows, and the accuracy (S,) on the holdout."""
-        seen = [(confidence(answer(m, self.pool), self.pool.y.cpu().numpy()), accuracy(m, self.holdout)) for m in models]
+        y = self.pool.y.cpu().numpy()
+        seen = [(confidence(answer(model, self.pool), y), accuracy(model, self.holdout)) for model in models]
         phi = torch.as_tensor(np.array([phi for phi, _ in seen]), dtype=torch.float32)
         return phi, torch.tensor([share for _, share in seen])
 
