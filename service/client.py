@@ -108,6 +108,33 @@ class Client:
     def report(self, request_id: str, *, accept: str = "application/json") -> bytes:
         return self._bytes(f"/deletion-requests/{request_id}/audit-report", accept)
 
+    def add_version(self, model: str, weights: Path) -> Json:
+        """Add weights that were unlearned elsewhere, to be audited; the active version stays in use."""
+        with weights.open("rb") as stream:
+            return self._json("POST", f"/models/{model}/versions", files={"weights": (weights.name, stream)})
+
+    def audit(
+        self, model: str, *, version: int | None = None, before: int | None = None,
+        target: Mapping[str, Any] | None = None, plan: Mapping[str, Any] | None = None, key: str | None = None,
+    ) -> Json:
+        """Ask for an audit of a version; what is not named is the active version, what it forgot, and the policy's."""
+        told = {"version": version, "before": before, "target": target, "plan": plan}
+        body = {"model": model} | {name: value for name, value in told.items() if value is not None}
+        return self._json("POST", "/audits", json=body, headers={"Idempotency-Key": key or str(uuid4())})
+
+    def audit_state(self, audit_id: str) -> Json:
+        return self._json("GET", f"/audits/{audit_id}")
+
+    def audits(self, model: str | None = None) -> list[Json]:
+        """The newest hundred."""
+        return self._json("GET", "/audits", params={} if model is None else {"model": model})["items"]
+
+    def cancel_audit(self, audit_id: str) -> Json:
+        return self._json("POST", f"/audits/{audit_id}/cancel")
+
+    def audit_report(self, audit_id: str, *, accept: str = "application/json") -> bytes:
+        return self._bytes(f"/audits/{audit_id}/report", accept)
+
     def bundle(self, request_id: str) -> bytes:
         return self._bytes(f"/deletion-requests/{request_id}/bundle", "application/zip")
 

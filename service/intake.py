@@ -34,7 +34,7 @@ def submit(tx: Session, body: NewDeletionRequest, *, index_key: bytes, max_attem
     model = models.lock(tx, body.model)     # two requests must not empty a class together
     models.active(tx, model.id)
     _refuse_the_impossible(model, body.target)
-    rows = _resolve(tx, model, body.target, index_key)
+    rows = resolve(tx, model, body.target, index_key)
     _refuse_to_empty(tx, model, body.target, rows)
     request = _record(tx, model, body, rows)
     _schedule(tx, request, max_attempts)
@@ -49,7 +49,12 @@ def _refuse_the_impossible(model: Model, target: Target) -> None:
         raise BadInput(f"The request cannot be served: {detail}", faults=[Fault("/target/kind", detail)])
 
 
-def _resolve(tx: Session, model: Model, target: Target, index_key: bytes) -> list[int]:
+def resolve(tx: Session, model: Model, target: Target, index_key: bytes) -> list[int]:
+    """The training rows that a target names.
+
+    Raises:
+        UnknownSamples, UnknownClass: some of its ids name none.
+    """
     asked = len(set(target.ids))
     match target:
         case Classes(ids=labels):

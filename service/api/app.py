@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from service.api import (
+    audits,
     canaries,
     catalogue,
     datasets,
@@ -16,6 +17,7 @@ from service.api import (
     models,
     problem_list,
     problems,
+    recipe_audits,
 )
 from service.api.deps import Context
 from service.api.request_id import RequestId
@@ -26,7 +28,8 @@ from service.settings import Settings
 from service.storage import open_store
 
 ROUTERS = (
-    datasets, canaries, models, deletion_requests, events, evidence, jobs, catalogue, ledger, health, problem_list,
+    datasets, canaries, models, deletion_requests, events, evidence, audits, recipe_audits, jobs, catalogue, ledger,
+    health, problem_list,
 )
 
 

@@ -1,7 +1,5 @@
 """Deletion requests: submit, list, follow, cancel, and fetch the evidence."""
 
-import base64
-import binascii
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
@@ -13,11 +11,11 @@ from sqlalchemy.orm import Session
 from service import intake
 from service.api import idempotency
 from service.api.deps import Ctx, Tx
+from service.api.pages import read_token, token
 from service.db import deletion_requests, models
 from service.db.tables import DeletionRequest
 from service.domain.requests import State
 from service.domain.values import Name
-from service.errors import BadInput, Fault
 from service.intake import NewDeletionRequest
 
 router = APIRouter(prefix="/deletion-requests", tags=["deletion requests"])
@@ -97,28 +95,13 @@ def list_requests(
     """Requests, newest first."""
     model_id = None if model is None else models.get(tx, model).id
     found = deletion_requests.listing(
-        tx, limit=page_size + 1, model_id=model_id, state=state, after=_read_token(page_token)
+        tx, limit=page_size + 1, model_id=model_id, state=state, after=read_token(page_token)
     )
     page, more = found[:page_size], len(found) > page_size
     return RequestList(
         items=[RequestView.of(tx, request) for request in page],
-        next_page_token=_token(page[-1]) if more else "",
+        next_page_token=token(page[-1].received_at, page[-1].id) if more else "",
     )
-
-
-def _token(last: DeletionRequest) -> str:
-    return base64.urlsafe_b64encode(f"{last.received_at.isoformat()} {last.id}".encode()).decode()
-
-
-def _read_token(token: str) -> tuple[datetime, UUID] | None:
-    if not token:
-        return None
-    try:
-        received, last = base64.urlsafe_b64decode(token).decode().split(" ")
-        return datetime.fromisoformat(received), UUID(last)
-    except (ValueError, binascii.Error):
-        detail = "is no token of this collection"
-        raise BadInput(f"The page_token {detail}", faults=[Fault("/page_token", detail)]) from None
 
 
 @router.get("/{request_id}")

@@ -1,41 +1,38 @@
 """What proves a deletion: the audit report, the certificate, and the bundle that a third party verifies offline."""
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
+from service.api import reports
 from service.api.deps import Context, Ctx, Tx
 from service.db import deletion_requests, jobs, ledger
 from service.db.tables import DeletionRequest
 from service.errors import NotYet
 from service.ledger import bundle, proofs
+from service.ledger.envelopes import payload
+from service.ledger.untrusted import field, items, read_json
+from service.storage import key_of
 
 router = APIRouter(prefix="/deletion-requests", tags=["evidence"])
-KINDS = {"application/json": "json", "text/html": "html", "application/pdf": "pdf"}
 
 
 def _content(*kinds: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {kind: {} for kind in kinds}}}
 
 
-@router.get("/{request_id}/audit-report", response_class=Response, responses=_content(*KINDS))
-def audit_report(request_id: UUID, tx: Tx, ctx: Ctx, accept: Annotated[str, Header()] = "*/*") -> Response:
+@router.get("/{request_id}/audit-report", response_class=Response, responses=reports.RESPONSES)
+def audit_report(request_id: UUID, tx: Tx, ctx: Ctx, accept: reports.Accept = "*/*") -> Response:
     """The audit's report: JSON, or HTML or PDF by Accept."""
-    media = next((kind for kind in KINDS if kind in accept), "application/json")
-    key = _report_keys(tx, deletion_requests.get(tx, request_id))[KINDS[media]]
-    return Response(_read(ctx, key), media_type=media)
+    return reports.respond(ctx, _report_keys(tx, deletion_requests.get(tx, request_id)), accept)
 
 
 def _report_keys(tx: Session, request: DeletionRequest) -> dict[str, str]:
     if request.job_id is None or request.report_key is None:
         raise NotYet("The audit of this request has not ended")
     return jobs.get(tx, request.job_id).result["report"]
-
-
-def _read(ctx: Context, key: str) -> bytes:
-    return b"".join(ctx.store.open(key))
 
 
 @router.get("/{request_id}/certificate", response_class=Response, responses=_content("application/json"))
@@ -57,11 +54,19 @@ def get_bundle(request_id: UUID, tx: Tx, ctx: Ctx) -> Response:
     request = deletion_requests.get(tx, request_id)
     envelope, keys = _envelope(tx, request), _report_keys(tx, request)
     archive = bundle.make(
-        envelope=envelope, **_proof(tx, request), report_json=_read(ctx, keys["json"]),
-        report_pdf=_read(ctx, keys["pdf"]), trust=ctx.trust,
+        envelope=envelope, **_proof(tx, request), report_json=reports.read(ctx, keys["json"]),
+        report_pdf=reports.read(ctx, keys["pdf"]), recipe_report=_recipe_report(ctx, envelope), trust=ctx.trust,
     )
     name = f'attachment; filename="{request.id}.zip"'
     return Response(archive, media_type="application/zip", headers={"Content-Disposition": name})
+
+
+def _recipe_report(ctx: Context, envelope: bytes) -> bytes | None:
+    """The one among the certificate's subjects, if there is one."""
+    subjects = items(read_json(payload(envelope)), "subject")
+    named = (each for each in subjects if field(each, "name", str) == "recipe-report.json")
+    digest = next((field(each, "digest.sha256", str) for each in named), None)
+    return None if digest is None else reports.read(ctx, key_of(digest))
 
 
 def _proof(tx: Session, request: DeletionRequest) -> dict[str, str]:

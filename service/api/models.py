@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, File, Form, Path, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, ValidationError
@@ -43,7 +43,7 @@ class NewModel(Value):
 
 class VersionView(BaseModel):
     number: int
-    status: str
+    status: Annotated[str, Field(description="active; superseded; inactive: made elsewhere, to be audited.")]
     origin: str
     weights_key: str
     created_at: datetime
@@ -137,7 +137,11 @@ def add_model(
         models.refuse_taken(tx, body.name)
         dataset = datasets.get(tx, body.dataset)
     spec = _spec(body, dataset)
-    weights_key = _checked_weights(ctx, spec, upload, body.weights_key)
+    weights_key = None
+    if upload is not None or body.weights_key is not None:
+        weights_key = _checked_weights(ctx, spec, upload, body.weights_key)
+    elif not isinstance(spec.family, Python):
+        tensors(spec)       # refuses a family that cannot read this input
     with transaction(ctx.engine) as tx:
         view = _register(tx, ctx, body, dataset, spec, weights_key)
     response.headers["Location"] = f"/models/{body.name}"
@@ -151,11 +155,9 @@ def _spec(body: NewModel, dataset: Dataset) -> Spec:
     return Spec.model_validate(parts | {"input": dataset.facts["input"], "classes": dataset.facts["classes"]})
 
 
-def _checked_weights(ctx: Context, spec: Spec, upload: Part | None, key: str | None) -> str | None:
+def _checked_weights(ctx: Context, spec: Spec, upload: Part | None, key: str | None) -> str:
     foreign = isinstance(spec.family, Python)       # only the worker can know the tensors of a factory's module
-    expected = None if foreign else tensors(spec)   # also refuses a family that cannot read this input
-    if upload is None and key is None:
-        return None
+    expected = None if foreign else tensors(spec)
     with local_file(ctx.store, upload, key) as path:
         inspect_weights(path, expected)
         return key or ctx.store.put(path)
@@ -195,6 +197,28 @@ def list_versions(name: Name, tx: Tx) -> list[VersionView]:
     """All versions of a model, oldest first."""
     model = models.get(tx, name)
     return [VersionView.of(name, version) for version in models.versions(tx, model.id)]
+
+
+@router.post("/{name}/versions", status_code=201)
+def add_version(
+    name: Name,
+    ctx: Ctx,
+    response: Response,
+    weights: Annotated[UploadFile | None, File(description="Safetensors.")] = None,
+    key: Annotated[str | None, Form(description="Or the key of some that are in the store already.")] = None,
+) -> VersionView:
+    """Add weights that were made elsewhere, to be audited; the active version stays in use."""
+    if (weights is None) == (key is None):
+        detail = "one of weights and key is needed"
+        raise BadInput("Send exactly one of `weights` and `key`", faults=[Fault("/weights", detail)])
+    with transaction(ctx.engine) as tx:
+        model = models.get(tx, name)
+        models.active(tx, model.id)
+    found = _checked_weights(ctx, Spec.model_validate(model.spec), weights, key)
+    with transaction(ctx.engine) as tx:
+        version = models.attach(tx, model.id, weights_key=found)
+    response.headers["Location"] = f"/models/{name}/versions"
+    return VersionView.of(name, version)
 
 
 @router.get("/{name}/versions/{number}/weights", response_class=StreamingResponse, responses=_WEIGHTS)

@@ -8,8 +8,22 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.db.tables import Audit, DeletionRequest, ForgetRow, ModelVersion
+from service.domain.policy import AuditPlan
 from service.domain.requests import State
 from service.errors import NotFound
+
+
+def add(
+    tx: Session, *, model_id: UUID, before_id: UUID, version_id: UUID, job_id: UUID, target_kind: str | None,
+    rows: Sequence[int], plan: AuditPlan,
+) -> Audit:
+    audit = Audit(
+        model_id=model_id, before_id=before_id, version_id=version_id, job_id=job_id, target_kind=target_kind,
+        rows=list(rows), plan=plan.model_dump(mode="json"),
+    )
+    tx.add(audit)
+    tx.flush()
+    return audit
 
 
 def get(tx: Session, audit_id: UUID) -> Audit:
