@@ -56,13 +56,19 @@ class WeightedAuc:
         left, right = (np.searchsorted(other[self._order], member, side=side) for side in ("left", "right"))
         self._at = (left,) if (left == right).all() else (left, right)      # without ties one look is enough
 
-    def __call__(self, member: NDArray[np.float32], other: NDArray[np.float32]) -> Array:
+    def __call__(self, member: Array, other: Array) -> Array:
         """Weights (B, n) of the members and (B, m) of the others → AUC (B,)."""
-        below = np.zeros((len(other), other.shape[1] + 1))
-        np.cumsum(other.take(self._order, axis=1), axis=1, out=below[:, 1:])
+        below = cumulated(other, self._order)
         pairs = sum(np.einsum("bn,bn->b", member, below.take(at, axis=1)) for at in self._at)
-        total = len(self._at) * member.sum(axis=1, dtype=np.float64) * below[:, -1]
+        total = len(self._at) * member.sum(axis=1) * below[:, -1]
         return np.divide(pairs, total, out=np.full(len(total), 0.5), where=total > 0)   # no pair at all: no knowledge
+
+
+def cumulated(weights: Array, order: NDArray[np.integer]) -> Array:
+    """Sums (B, n + 1) of the first 0, 1 … n of the weights (B, n) in this order."""
+    sums = np.zeros((len(weights), len(order) + 1))
+    np.add.accumulate(weights.take(order, axis=1), axis=1, out=sums[:, 1:])
+    return sums
 
 
 @dataclass(frozen=True)

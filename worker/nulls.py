@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from worker.metrics import placements
 from worker.parallel import blocks
-from worker.resampling import Pool, Relabelling
+from worker.resampling import Mask, Pool, Relabelling
 from worker.signals import Array, Labels
 
 EQUAL: Final = 1e-12    # as large, but for rounding
@@ -33,11 +32,12 @@ def permutation_test(scores: Array, of: Pool, draws: int, rng: np.random.Generat
     Exact if units of one profile are then exchangeable.
     """
     attacks, relabelled = [_Relabelled(s, of) for s in scores], Relabelling(of)
-    seen = np.abs([attack(np.arange(of.forget)[None])[0] - 0.5 for attack in attacks])
+    as_it_is = (np.arange(len(of.y)) < of.forget)[None]
+    seen = np.abs([attack(as_it_is)[0] - 0.5 for attack in attacks])
 
     def block(stream: np.random.Generator, size: int) -> tuple[Array, Array]:
-        index = relabelled.draw(stream, size)
-        return _exceeding(np.abs(np.stack([attack(index) for attack in attacks]) - 0.5), seen)
+        chosen = relabelled.draw(stream, size)
+        return _exceeding(np.abs(np.stack([attack(chosen) for attack in attacks]) - 0.5), seen)
 
     above, above_max = (np.sum(each, axis=0) for each in zip(*blocks(block, draws, len(of.y), rng), strict=True))
     return Tested((1 + above) / (1 + draws), (1 + above_max) / (1 + draws), float(seen.max()))
@@ -86,32 +86,29 @@ class _Relabelled:
     """
 
     def __init__(self, s: Array, of: Pool) -> None:
-        order = np.argsort(s, kind="stable")
-        self._signed = (2 * placements(s, s, of.balance) - 1) * of.balance.sum()
-        self._weights = of.balance if np.ptp(of.balance) > 0 else None
-        self._place = np.empty(len(s), np.int32)
-        self._place[order] = np.arange(len(s), dtype=np.int32)
-        bounds = [np.searchsorted(s[order], s, side=side).astype(np.int32) for side in ("left", "right")]
+        self._order = np.argsort(s, kind="stable")
+        self._signed = (2 * placements(s, s, of.balance) - 1)[self._order] * of.balance.sum()
+        self._weights = of.balance[self._order] if np.ptp(of.balance) > 0 else None
+        ordered = s[self._order]
+        bounds = [np.searchsorted(ordered, ordered, side=side) for side in ("left", "right")]
         self._ties = bounds if (bounds[1] - bounds[0]).max() > 1 else None
 
-    def __call__(self, index: NDArray[np.integer]) -> Array:
-        """Rows (b, forget), of which a column always holds the same class → AUCs (b,)."""
-        n = index.shape[1]
-        pairs = self._signed.take(index).sum(axis=1)
+    def __call__(self, chosen: Mask) -> Array:
+        """Rows (b, N) that take the forget side's place, as many in each line → AUCs (b,)."""
+        chosen = chosen.take(self._order, axis=1)
+        first = len(self._order) * np.arange(len(chosen))[:, None]
+        at = np.flatnonzero(chosen).reshape(len(chosen), -1) - first        # in the order of their scores
+        n = at.shape[1]
+        pairs = self._signed.take(at).sum(axis=1)
         if self._weights is not None:
-            pairs += self._inside(index) @ self._weights[index[0]]
+            inside = 2 * np.arange(n) + 1 - n if self._ties is None else _midranks(chosen, at, self._ties)
+            pairs += (self._weights.take(at) * inside).sum(axis=1)
         return 0.5 + pairs / (2.0 * n**2)
 
-    def _inside(self, index: NDArray[np.integer]) -> Array:
-        """Twice the rank of each row of f inside f, ties in the middle, about 0."""
-        b, n = index.shape
-        size = len(self._place) + 1
-        first = (size * np.arange(b, dtype=np.int32))[:, None]
-        count = np.zeros((b, size), np.int32)
-        place = self._place.take(index) + first
-        count.reshape(-1)[place + 1] = 1
-        count = np.cumsum(count, axis=1, dtype=np.int32).reshape(-1)
-        if self._ties is None:
-            return 2.0 * count.take(place) + 1 - n
-        low, high = (count.take(bound.take(index) + first) for bound in self._ties)
-        return (low + high).astype(float) - n
+
+def _midranks(chosen: Mask, at: Labels, ties: list[Labels]) -> Array:
+    """Twice the rank of each chosen row among the chosen, ties in the middle, about 0."""
+    count = np.zeros((len(chosen), chosen.shape[1] + 1), np.int32)
+    np.cumsum(chosen, axis=1, dtype=np.int32, out=count[:, 1:])
+    low, high = (np.take_along_axis(count, bound.take(at), 1) for bound in ties)
+    return (low + high).astype(float) - at.shape[1]

@@ -3,13 +3,13 @@
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import beta
 
 from service.domain.policy import ScoredSignal
 from service.domain.report import Interval, Roc, TprAt
 from worker.comparison import AFTER, BEFORE, REFERENCES
-from worker.resampling import Pool, Weights
+from worker.metrics import cumulated
+from worker.resampling import Mask, Pool
 from worker.signals import Array, Labels
 
 RATES: Final = (0.01, 0.001)
@@ -17,7 +17,6 @@ EXPECTED: Final = 10        # held-out units above a threshold, for the rate abo
 POINTS: Final = 25          # of a curve
 LOWEST: Final = 1e-4        # false positive rate of a curve
 ROUNDING: Final = 1 + 1e-6
-Mask = NDArray[np.bool_]
 
 
 class Rates:
@@ -29,19 +28,18 @@ class Rates:
         self._thresholds = np.append(other[self._others], -np.inf)
         self._caught = np.searchsorted(-member[self._members], -self._thresholds)     # members over each of them
 
-    def __call__(self, member: Weights, other: Weights) -> Array:
+    def __call__(self, member: Array, other: Array) -> Array:
         """Weights (B, n) of the members and (B, m) of the others → TPR (B, len(fpr))."""
-        caught = np.zeros((len(member), member.shape[1] + 1))
-        np.cumsum(member.take(self._members, axis=1), axis=1, out=caught[:, 1:])
+        caught = cumulated(member, self._members)
         found = np.take_along_axis(caught, self._caught[self._places(other)], 1)
         return np.divide(found, caught[:, -1:], out=np.zeros_like(found), where=caught[:, -1:] > 0)
 
-    def thresholds(self, other: Weights) -> Array:
+    def thresholds(self, other: Array) -> Array:
         """(B, len(fpr)): a row is called a member if it exceeds this."""
         return self._thresholds[self._places(other)]
 
-    def _places(self, other: Weights) -> Labels:
-        passed = np.cumsum(other.take(self._others, axis=1), axis=1, dtype=np.float64)
+    def _places(self, other: Array) -> Labels:
+        passed = cumulated(other, self._others)[:, 1:]
         return np.stack([np.searchsorted(row, self.fpr * row[-1] * ROUNDING, side="right") for row in passed])
 
 
@@ -51,7 +49,7 @@ def tpr_at(scores: Array, of: Pool) -> tuple[TprAt, ...]:
     The interval is Clopper–Pearson's, for as many rows as there are persons to forget: rows of one may all agree.
     """
     n, rates = of.forget, Rates(scores[: of.forget], scores[of.forget :], np.array(RATES))
-    weights = np.ones((1, n), np.float32), of.balance[None, n:].astype(np.float32)
+    weights = np.ones((1, n)), of.balance[None, n:]
     found = zip(RATES, rates(*weights)[0], rates.thresholds(weights[1])[0], strict=True)
     return tuple(_at(*each, scores, of) for each in found)
 
@@ -130,7 +128,7 @@ def curve(scores: Array, of: Pool) -> Rates:
 
 def roc(signal: ScoredSignal, scores: Array, of: Pool, drawn: Array) -> Roc:
     """Of one signal's scores (models, N); `drawn` (B, points) is the curve after, under the bootstrap's weights."""
-    weights = np.ones((1, of.forget), np.float32), of.balance[None, of.forget :].astype(np.float32)
+    weights = np.ones((1, of.forget)), of.balance[None, of.forget :]
     curves = np.array([curve(s, of)(*weights)[0] for s in scores])
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     return Roc(

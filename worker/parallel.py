@@ -8,8 +8,10 @@ from typing import Final, TypeVar
 import numpy as np
 
 T = TypeVar("T")
+BLOCK: Final = 1 << 17      # numbers of one array, which stays in the cache
 MOST: Final = 4             # threads; numpy lets go of the interpreter, but only while it is inside a block
 LEAST: Final = 1 << 20      # numbers to be drawn that are worth a second thread
+KEPT: Final = 30 << 20      # bytes; what glibc learns from is below 32 MiB
 
 
 def blocks(
@@ -25,8 +27,15 @@ def blocks(
     streams = rng.spawn(len(parts))
     if draws * size < LEAST:
         return [function(*pair) for pair in zip(streams, parts, strict=True)]
+    _keep_memory()
     with ThreadPoolExecutor(min(MOST, len(os.sched_getaffinity(0)))) as pool:
         return list(pool.map(function, streams, parts))
 
 
-BLOCK: Final = 1 << 18      # numbers, of one array
+def _keep_memory() -> None:
+    """Let the allocator keep what it gets back, for blocks ask for the same sizes again and again.
+
+    glibc returns freed arrays to the system, and new pages cost more than the sums on them, until it once has seen a
+    larger array being freed (M_MMAP_THRESHOLD is dynamic). The pages of this one are never touched, so it costs none.
+    """
+    np.empty(KEPT, np.uint8)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from worker.signals import Array, Labels
 
 FEW: Final = 5      # rows of a class on one side; drawn within so small a class, they would hardly vary
-Weights = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ class Bootstrap:
         classes, c = np.unique(of.y, return_inverse=True)
         self._parts = [_Sums(part, len(classes)) for part in (c[: of.forget], c[of.forget :])]
 
-    def draw(self, rng: np.random.Generator, draws: int) -> tuple[Weights, Weights]:
+    def draw(self, rng: np.random.Generator, draws: int) -> tuple[Array, Array]:
         """How often each row is drawn, (draws, forget), and what it counts, (draws, holdout)."""
-        w = np.empty((draws, len(self._order)), np.float32)
+        w = np.empty((draws, len(self._order)))
         for row in w:       # one draw at a time stays in the cache; one bincount over a block does not
             drawn = self._order[self._first + (rng.random(len(row)) * self._span).astype(np.int64)]
             row[:] = np.bincount(drawn, minlength=len(row))
@@ -89,12 +89,13 @@ class Relabelling:
     """Units of the same profile change sides, as a permutation test asks for it."""
 
     def __init__(self, of: Pool) -> None:
-        self._strata = [(rows.astype(np.int32), k) for rows, k in _strata(of) if k]
+        self._strata = [(len(rows), k, rows.shape[1]) for rows, k in _strata(of)]
+        self._inverse = np.argsort(np.concatenate([rows.ravel() for rows, _ in _strata(of)]))
 
-    def draw(self, rng: np.random.Generator, draws: int) -> NDArray[np.int32]:
-        """Rows (draws, forget) that take the forget side's place; a column always holds the same class."""
-        parts = [rows[_choose(rng, draws, len(rows), k)].reshape(draws, -1) for rows, k in self._strata]
-        return np.concatenate(parts, axis=1)
+    def draw(self, rng: np.random.Generator, draws: int) -> Mask:
+        """(draws, N): the rows that take the forget side's place; of each class as many as there are."""
+        parts = [_chosen(rng, draws, n, k).repeat(rows, axis=1) for n, k, rows in self._strata]
+        return np.concatenate(parts, axis=1).take(self._inverse, axis=1)
 
 
 class _Sums:
@@ -104,7 +105,7 @@ class _Sums:
         self.c, self._order = c, np.argsort(c, kind="stable")
         self._starts = np.searchsorted(c[self._order], np.arange(classes))
 
-    def __call__(self, w: Weights) -> Weights:
+    def __call__(self, w: Array) -> Array:
         return np.add.reduceat(w.take(self._order, axis=1), self._starts, axis=1)
 
 
@@ -130,6 +131,8 @@ def _numbered(y: Labels, groups: Labels | None) -> Labels:
 
 
 def _profiles(y: Labels, unit: Labels) -> Labels:
+    if unit.max() + 1 == len(y):        # lone rows
+        return np.unique(y[np.argsort(unit)], return_inverse=True)[1]
     order = np.lexsort((y, unit))
     ends = np.cumsum(np.bincount(unit))[:-1]
     known: dict[bytes, int] = {}
@@ -157,8 +160,13 @@ def _holdout_profiles(of: Pool) -> list[Labels]:
     return [units[of.profiles[units] == p] for p in np.unique(of.profiles[units])]
 
 
-def _choose(rng: np.random.Generator, draws: int, n: int, k: int) -> Labels:
-    """k of n without replacement, (draws, k), each subset as likely."""
-    if k == n:
-        return np.broadcast_to(np.arange(n), (draws, n))
-    return np.argpartition(rng.random((draws, n)), k, axis=1)[:, :k]
+def _chosen(rng: np.random.Generator, draws: int, n: int, k: int) -> Mask:
+    """k of n without replacement, (draws, n), each subset as likely: those with the k smallest of n random numbers."""
+    if k in (0, n):
+        return np.full((draws, n), k == n)
+    numbers = rng.integers(0, 2**32, (draws, n), np.uint32)
+    chosen = numbers <= np.partition(numbers, k - 1, axis=1)[:, k - 1 : k]
+    again = chosen.sum(axis=1) != k     # two equal numbers at the border
+    if again.any():
+        chosen[again] = _chosen(rng, int(again.sum()), n, k)
+    return chosen

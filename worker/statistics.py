@@ -9,11 +9,11 @@ from scipy.stats import norm
 
 from worker.metrics import placements
 from worker.parallel import blocks
-from worker.resampling import Bootstrap, Pool, Weights
+from worker.resampling import Bootstrap, Pool
 from worker.signals import Array, Labels
 
 Interval = tuple[float, float]
-Statistic = Callable[[Weights, Weights], Array]     # of weights (B, forget) and (B, holdout); (B, …)
+Statistic = Callable[[Array, Array], Array]     # of weights (B, forget) and (B, holdout); (B, …)
 
 
 def matched_auc(scores: Array, of: Pool) -> float:

@@ -12,7 +12,7 @@ from service.domain.report import Interval, Stratum
 from worker.case import MIN_PERSONS, Case
 from worker.comparison import AFTER, BEFORE, REFERENCES, Comparison
 from worker.metrics import WeightedAuc, auc, correct
-from worker.resampling import Pool, Weights
+from worker.resampling import Pool
 from worker.signals import Array, Labels, confidence
 
 LEAST: Final = 100      # forget rows of a class
@@ -35,7 +35,7 @@ class Part:
         f, h = np.flatnonzero(rows[: of.forget]), np.flatnonzero(rows[of.forget :])
         return cls(name, f, h, WeightedAuc(scores[f], scores[of.forget + h]))
 
-    def __call__(self, member: Weights, other: Weights) -> Array:
+    def __call__(self, member: Array, other: Array) -> Array:
         """The part's AUC under weights of all rows; rows of a class keep their weights to each other."""
         return self.attack(member.take(self.forget, axis=1), other.take(self.holdout, axis=1))
 

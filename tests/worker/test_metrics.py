@@ -26,7 +26,7 @@ def test_a_weighting_repeats_rows(member, other, w_m, w_o):
     w_m, w_o = np.array(w_m[: len(member)]), np.array(w_o[: len(other)])
     w_m[0], w_o[0] = w_m[0] + 1, w_o[0] + 1
 
-    weighted = WeightedAuc(member, other)(w_m[None].astype(np.float32), w_o[None].astype(np.float32))
+    weighted = WeightedAuc(member, other)(w_m[None].astype(float), w_o[None].astype(float))
 
     assert weighted[0] == pytest.approx(auc(np.repeat(member, w_m), np.repeat(other, w_o)))
 

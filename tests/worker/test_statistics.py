@@ -96,9 +96,10 @@ def test_permutations_swap_only_persons_with_the_same_labels():
     rng = np.random.default_rng(8)
     of = clustered(rng)
 
-    index = Relabelling(of).draw(rng, 40)
+    masks = Relabelling(of).draw(rng, 40)
 
-    for drawn in index:
+    assert len(np.unique(masks, axis=0)) == 40
+    for drawn in map(np.flatnonzero, masks):
         whole = np.isin(of.unit, of.unit[drawn])
         assert len(set(drawn)) == of.forget == whole.sum()
         assert sorted(of.y[drawn]) == sorted(of.y[: of.forget])
