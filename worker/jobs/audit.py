@@ -14,6 +14,7 @@ from service.errors import Cancelled
 from worker.auditing import audit
 from worker.jobs.material import material, plan
 from worker.jobs.pulse import Pulse
+from worker.jobs.recipe import evidence
 from worker.jobs.references import references
 from worker.jobs.workshop import Workshop
 
@@ -44,6 +45,7 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
         references=[each.model for each in known],
         spec=task.spec,
         lineage=task.lineage(pair.method),
+        recipe_evidence=evidence(workshop, task, pair.method),
         claim="exact" if pair.method is not None and pair.method.name == "retrain" else "approximate",
         on_step=pulse.phase("audit"),
     )

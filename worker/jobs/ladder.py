@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from service.domain.recipes import Method
-from service.domain.report import AuditReport
+from service.domain.report import AuditReport, RecipeEvidence
 from service.domain.requests import State
 from service.errors import Diverged, JobError
 from worker.auditing import audit
@@ -48,6 +48,7 @@ class Ladder:
     before: nn.Module
     pulse: Pulse
     tell: Tell
+    evidence: Callable[[Method], RecipeEvidence | None]     # what is known of a method's recipe
 
     def climb(self, references: Sequence[Reference]) -> tuple[list[Attempt], Audited]:
         """All attempts in order, and what is to be published: the last one's.
@@ -88,6 +89,7 @@ class Ladder:
             references=[each.model for each in references],
             spec=self.plan.spec,
             lineage=self.plan.lineage(method),
+            recipe_evidence=self.evidence(method),
             claim="exact" if method.name == "retrain" else "approximate",
             on_step=self.pulse.phase("audit"),
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from service.db import deletion_requests, jobs, models
 from service.db.jobs import Claim
@@ -14,6 +15,7 @@ from worker.jobs.certify import Done, certificate
 from worker.jobs.ladder import Attempt, Ladder
 from worker.jobs.material import Material, Plan, material, plan
 from worker.jobs.pulse import Pulse
+from worker.jobs.recipe import evidence
 from worker.jobs.references import Reference, references
 from worker.jobs.workshop import Workshop
 
@@ -30,7 +32,7 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
         return
     rows, version = material(workshop, task), _active(workshop, task)
     before = workshop.load_weights(task.spec, version.weights_key)
-    attempts, chosen = Ladder(task, rows, before, pulse, tell).climb(known)
+    attempts, chosen = Ladder(task, rows, before, pulse, tell, partial(evidence, workshop, task)).climb(known)
     done = Done(
         plan=task,
         attempts=attempts,
