@@ -39,6 +39,7 @@ from worker.optimise import OnStep, Progress, ignore
 from worker.overlap import refuse_shared
 from worker.registry import attack as attacks
 from worker.sides import Side, ask
+from worker.tasks import task_of
 from worker.utility import accuracy, utility
 from worker.verdict import judge
 
@@ -81,6 +82,8 @@ def _complete(sets: AuditSets, plan: AuditPlan, k: int) -> None:
     empty = [name for name, rows in (("forget", sets.forget), ("retain", sets.retain)) if not len(rows)]
     if empty:
         raise BadInput(f"these sets of the audit have no rows: {', '.join(empty)}")
+    if (task := task_of(sets.forget.y)) != "classification":
+        raise BadInput(f"the attacks are on classifications, and these labels are those of a {task}")
     for rung in plan.rungs:
         if rung.needs > k:
             raise BadInput(f"the rung {rung.name} needs at least {rung.needs} retrained models; there are {k}")

@@ -16,8 +16,9 @@ from worker import trust
 app = App(name="expunge-worker", help="Train, unlearn, audit and measure on local files; or serve the queues.")
 benches = App(name="bench", help="Measure; --json prints one JSON object.")
 app.command(benches)
-for name in ("train", "unlearn", "audit"):
+for name in ("train", "unlearn"):
     app.command(f"worker.commands:{name}_", name=name)
+app.command("worker.commands_audit:audit_", name="audit")
 benches.command("worker.commands:bench_unlearn", name="unlearn")
 benches.command("worker.commands:bench_step", name="step")
 benches.command("worker.commands_stream:bench_stream", name="stream")

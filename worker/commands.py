@@ -1,4 +1,4 @@
-"""What `expunge-worker` does on local files: train, unlearn, audit, bench.
+"""What `expunge-worker` does on local files: train, unlearn, bench.
 
 Train and unlearn are one job for several processes where torchrun starts them:
 `torchrun --nproc-per-node 2 -m worker.cli unlearn …`.
@@ -22,8 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
-from worker import checkpoint, report
-from worker.auditing import AuditSets, audit
+from worker import checkpoint
 from worker.bench import step
 from worker.bench.sources import HOSPITAL, load
 from worker.bench.step import Size
@@ -105,42 +104,6 @@ def written(model: nn.Module, out: Path, told: str = "") -> None:
     if not place():
         checkpoint.save(model, out)
         screen.print(f"{out}: sha256 {checkpoint.digest(model)}{told}")
-
-
-def audit_(
-    data: ExistingFile,
-    model: ExistingFile,
-    before: ExistingFile,
-    after: ExistingFile,
-    ids: ExistingFile,
-    out: Path,
-    *,
-    kind: Kind = "subjects",
-    references: tuple[ExistingFile, ...] = (),
-) -> None:
-    """Attack a model before and after, and write the report.
-
-    Args:
-        data: Parquet file with the rows.
-        model: JSON file that describes the model.
-        before: weights that know the rows.
-        after: weights that shall not.
-        ids: text file, one id per line.
-        out: .json, .html or .pdf file to write.
-        kind: what the ids are of.
-        references: weights of models trained without the rows.
-    """
-    source = opened(data, model)
-    split = source.split(asked_for(data, ids, kind))
-    models = [checkpoint.load(source.spec, path) for path in (before, after, *references)]
-    sets = AuditSets(forget=split.forget, holdout=source.holdout, retain=split.retain)
-    with bar("auditing") as on_step:
-        found = audit(models[0], models[1], sets, source.policy.audit, references=models[2:], on_step=on_step)
-    out.write_bytes(WRITERS.get(out.suffix, report.to_json)(found))
-    screen.print(f"{out}: {found.verdict.value} – {found.verdict.statement}")
-
-
-WRITERS = {".html": report.to_html, ".pdf": report.to_pdf}
 
 
 def bench_unlearn(

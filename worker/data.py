@@ -167,7 +167,7 @@ def read_parquet(path: Path, split: str | None = None, *, tokens: Tokens = TOKEN
     """
     table = read_table(path, split)
     if not table.num_rows:
-        raise InvalidDataset("the file has no such rows")
+        raise InvalidDataset("the file has no rows" + (f" of the split {split!r}" if split else ""))
     ids: list[str] = table["sample_id"].cast(pa.string()).to_pylist()
     return Rows(features(table, tokens), labels(table), persons(table)), ids
 

@@ -48,13 +48,16 @@ def ask(models: Sequence[nn.Module], rows: Rows, progress: Progress) -> Side:
     """Every model's answers to these rows.
 
     Raises:
-        BadInput: a model answers with NaN.
+        BadInput: a model answers with NaN, or with another number of outputs than the others.
     """
     groups = None if rows.groups is None else rows.groups.cpu().numpy()
     answers: list[Array] = []
     for model in models:
         answers.append(answer(model, rows))
         progress.tick()
+    outputs = sorted({z.shape[1] for z in answers})
+    if len(outputs) > 1:
+        raise BadInput(f"the models differ in their number of outputs: {outputs}")
     return Side(rows.y.cpu().numpy(), groups, answers)
 
 

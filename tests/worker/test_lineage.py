@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from service.domain.recipes import FineTune
+from service.errors import BadInput
 from tests.worker.audit_cases import QUICK
 from worker.auditing import AuditSets, audit
 from worker.checkpoint import digest
+from worker.data import Rows
 from worker.inference import logits
 from worker.lineage import Lineage, between, distances, hashed
 
@@ -102,3 +104,17 @@ def test_the_rows_are_drawn_alike_each_time(original, sets):
     other = moved(original, 0.05)
 
     assert subject(original, other, sets) == subject(original, other, sets)
+
+
+def test_models_of_other_outputs_cannot_be_compared(original, sets):
+    other = nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).eval()
+
+    with pytest.raises(BadInput, match=r"number of outputs: \[2, 5\]"):
+        subject(original, other, sets)
+
+
+def test_what_is_no_classification_is_refused(original, split):
+    values = [Rows(rows.x, rows.y.float()) for rows in (split.forget, split.validation, split.retain)]
+
+    with pytest.raises(BadInput, match="regression"):
+        subject(original, original, AuditSets(*values))
