@@ -5,17 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from service.domain.recipes import AdamW, Mlp, Spec, Training, Vector
 from service.errors import BadInput, Cancelled
-from tests.worker.audit_cases import QUICK, Cases, Table
+from tests.worker.audit_cases import QUICK, Cases
 from worker.auditing import AuditSets, audit
-from worker.data import Rows
 from worker.metrics import auc
-from worker.nulls import permutation_test
-from worker.report import to_json
 from worker.resampling import pool
 from worker.signals import loss
-from worker.training import train
 
 
 def test_a_model_that_never_saw_the_rows_is_equivalent():
@@ -25,31 +20,6 @@ def test_a_model_that_never_saw_the_rows_is_equivalent():
 
     assert report.verdict.value == "EQUIVALENT_WITHIN_MARGIN"
     assert report.utility.guard == "pass"
-
-
-def test_doing_nothing_is_a_leak():
-    cases = Cases()
-    before = cases.model(1.0)
-
-    report = audit(before, before, cases.sets, QUICK)
-
-    assert report.verdict.value == "LEAK_DETECTED"
-
-
-def test_a_network_that_learnt_random_labels_by_heart_is_found_out():
-    rng = torch.Generator().manual_seed(0)
-    x, y = torch.randn(400, 8, generator=rng), torch.randint(0, 2, (400,), generator=rng)
-    forget, holdout, retain = (Rows(x[a:b], y[a:b]) for a, b in ((0, 60), (60, 260), (260, 400)))
-    training = Training(epochs=100, optimizer=AdamW(lr=1e-2))
-    spec = Spec(family=Mlp(hidden=(64,)), training=training, input=Vector(features=8), classes=2)
-    everything = Rows(torch.cat([forget.x, retain.x]), torch.cat([forget.y, retain.y]))
-    before, retrained = train(spec, everything), train(spec, retain)
-
-    nothing = audit(before, before, AuditSets(forget, holdout, retain), QUICK)
-    anew = audit(before, retrained, AuditSets(forget, holdout, retain), QUICK)
-
-    assert nothing.verdict.value == "LEAK_DETECTED"
-    assert anew.verdict.value != "LEAK_DETECTED"
 
 
 def test_doing_nothing_where_nothing_was_memorised_has_no_power():
@@ -62,41 +32,12 @@ def test_doing_nothing_where_nothing_was_memorised_has_no_power():
     assert report.verdict.reason_code == "no_power"
 
 
-def test_over_forgetting_is_a_leak():
-    cases = Cases()
-
-    report = audit(cases.model(2.0), cases.model(-8.0), cases.sets, QUICK)
-
-    assert report.verdict.value == "LEAK_DETECTED"
-    assert report.headline.auc_after < 0.05
-    assert "know" in report.verdict.statement
-
-
 def test_over_forgetting_outranks_a_model_before_that_showed_nothing():
     cases = Cases()
 
     report = audit(cases.model(), cases.model(-2.0), cases.sets, QUICK)
 
     assert report.verdict.value == "LEAK_DETECTED"
-
-
-def test_a_constant_answer_breaks_the_utility_guard():
-    cases = Cases()
-
-    report = audit(cases.model(2.0), Table(torch.zeros(cases.total, 2)), cases.sets, QUICK)
-
-    assert report.utility.guard == "fail"
-    assert (report.verdict.value, report.verdict.reason_code) == ("INCONCLUSIVE", "utility")
-
-
-@pytest.mark.parametrize("n", [1, 2, 5, 10])
-def test_a_few_rows_are_never_enough_for_equivalence(n):
-    cases = Cases(n=n)
-
-    report = audit(cases.model(4.0), cases.model(), cases.sets, QUICK)
-
-    assert report.verdict.value == "INCONCLUSIVE"
-    assert report.verdict.reason_code in {"no_power", "underpowered"}
 
 
 def test_a_persons_many_rows_do_not_count_as_many_persons():
@@ -201,17 +142,6 @@ def test_a_class_forgotten_as_a_whole_is_no_loss_of_utility():
     assert report.utility.forget.after == 0
 
 
-def test_the_same_plan_gives_the_same_bytes_and_another_seed_others():
-    cases = Cases(n=100)
-    before, after = cases.model(2.0), cases.model()
-
-    first, again = (to_json(audit(before, after, cases.sets, QUICK)) for _ in range(2))
-    other = to_json(audit(before, after, cases.sets, QUICK.model_copy(update={"seed": 1})))
-
-    assert first == again
-    assert first != other
-
-
 def test_the_headline_is_the_loss_attack():
     cases = Cases(n=100, m=300)
     before, after = cases.model(1.0), cases.model()
@@ -303,32 +233,3 @@ def test_an_exact_claim_says_what_carries_it():
     )
 
     assert len(exact.verdict.not_claimed) == len(approximate.verdict.not_claimed) + 1
-
-
-@pytest.mark.slow
-def test_of_a_thousand_models_without_a_leak_few_alarm():
-    """Bounds: 99.5 % of the binomial; a small p-value is what an alarm needs at least."""
-    rng = np.random.default_rng(0)
-    p = []
-
-    for _ in range(1_000):
-        y = rng.integers(0, 3, 90)
-        y[[0, 1, 2, 30, 31, 32]] = [0, 1, 2, 0, 1, 2]
-        base = rng.normal(size=90) + y
-        scores = np.stack([base, base + rng.normal(size=90), rng.normal(size=90), -base])
-        p.append(permutation_test(scores, pool((y[:30], y[30:]), (None, None)), 1_199, rng).p_max)
-
-    assert sum(np.array(p) < 0.05) <= 70
-    assert sum(np.array(p) < 0.001) <= 4
-
-
-@pytest.mark.slow
-def test_an_audit_of_a_model_without_a_leak_seldom_alarms():
-    plan = QUICK.model_copy(update={"alpha": 0.05, "permutations": 199, "bootstrap": 99})
-    verdicts = []
-
-    for seed in range(100):
-        cases = Cases(n=60, m=150, r=20, seed=seed)
-        verdicts.append(audit(cases.model(2.0), cases.model(), cases.sets, plan).verdict.value)
-
-    assert verdicts.count("LEAK_DETECTED") <= 13     # 99.9 % of Binomial(100, .05)
