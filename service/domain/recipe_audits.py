@@ -25,7 +25,6 @@ class RecipePlan(Value):
     variance: Literal["per_example", "fixed", "nig"] = "nig"
     alpha: OpenShare = 0.05             # of the bound on ε, and of the tests per example
     delta: Annotated[float, Field(ge=0, lt=0.1)] = 0.0
-    bootstrap: Annotated[int, Field(ge=99, le=999_999)] = 2_000     # draws of whole models
     seed: Seed = 0
 
 

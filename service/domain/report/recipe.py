@@ -23,11 +23,11 @@ class Seen(Value):
     """The attack on one state of the shadows; scored leave-one-model-out, mean over models."""
 
     auc: Number
-    auc_ci95: Interval                          # pairs of models drawn anew
+    auc_ci95: Interval                          # pairs of models left out in groups
     balanced_accuracy: Number                   # where both likelihoods are equal
     tpr_at_1: Number | None                     # at 1 % FPR over all models; None: too few rows
     per_example: PerExample
-    epsilon: EpsilonBound                       # of persons, guessed in models that had no part in choosing how many
+    epsilon: EpsilonBound                       # of persons, guessed by half of the pairs in the other half
     klom: Klom | None                           # None: too few models for it to mean anything
 
 
