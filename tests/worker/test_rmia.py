@@ -9,6 +9,7 @@ from service.domain.policy import AuditPlan
 from service.domain.recipes import Population, Reference
 from service.errors import BadInput
 from tests.worker.audit_sides import case, labels, of_odds
+from worker.bench.audit_rmia import rmia as bench
 from worker.metrics import auc
 from worker.rmia import calibrated, relative, rmia, weight
 from worker.scoring import scored
@@ -145,7 +146,7 @@ def test_the_weight_does_not_depend_on_the_audited_model_or_the_forget_rows():
     assert weight(one, Reference(a=None)) == weight(other, Reference(a=None))
 
 
-def test_more_sorting_rows_do_not_change_the_callers_arrays():
+def test_the_callers_arrays_are_not_changed():
     rng = np.random.default_rng(8)
     phi, of_z = rng.normal(size=(4, 20)), rng.normal(size=(4, 30))
     before = phi.copy(), of_z.copy()
@@ -154,3 +155,8 @@ def test_more_sorting_rows_do_not_change_the_callers_arrays():
 
     assert (phi == before[0]).all()
     assert (of_z == before[1]).all()
+
+
+def test_no_array_is_as_large_as_rows_times_population():
+    """10,000 × 2,000 ratios would be 153 MiB."""
+    assert 0 < bench()["rmia_largest_mb"] < 16
