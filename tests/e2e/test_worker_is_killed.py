@@ -2,26 +2,18 @@
 
 import os
 import signal
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from service.client import Client
 from service.stack import Stack
+from tests.e2e.waiting import job_ended
 from tests.tiny import MODEL, tiny_parquet
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
 LONG = {"name": "nabla_tau", "passes": 100, "batch": 4}
 POLICY = {"ladder": [LONG, {"name": "retrain"}], "audit": {"permutations": 99, "bootstrap": 99}}
-
-
-def wait_for_job(client: Client, job_id: str) -> dict[str, Any]:
-    """Polls, as any client would; pytest's timeout is the limit."""
-    while (job := client.job(job_id))["finished_at"] is None:
-        time.sleep(0.05)
-    return job
 
 
 def kill_worker(running: Stack) -> None:
@@ -37,7 +29,7 @@ def test_a_job_whose_worker_is_killed_ends_once_with_one_certificate(
 ) -> None:
     client.add_dataset("d", tiny_parquet(tmp_path / "d.parquet"))
     training = client.add_model({**MODEL, "policy": POLICY})
-    wait_for_job(client, training["job"]["id"])
+    job_ended(client, training["job"]["id"])
     request = client.forget("m", {"kind": "subjects", "ids": ["person-train-1", "person-train-2"]})
 
     kinds: list[str] = []

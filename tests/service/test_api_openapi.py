@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from jsonschema import Draft202012Validator
 
 from tests.service.refresh_openapi import COPY, document
@@ -13,6 +14,7 @@ STABLE = {
     "/deletion-requests/{request_id}", "/deletion-requests/{request_id}/events",
     "/deletion-requests/{request_id}/cancel", "/deletion-requests/{request_id}/audit-report",
     "/deletion-requests/{request_id}/certificate", "/deletion-requests/{request_id}/bundle", "/jobs/{job_id}",
+    "/audits", "/audits/{audit_id}", "/audits/{audit_id}/report", "/audits/{audit_id}/cancel",
     "/catalogue", "/ledger/checkpoint", "/ledger/entries/{index}", "/ledger/proofs/inclusion",
     "/ledger/proofs/consistency", "/ledger/keys", "/livez", "/readyz",
 }
@@ -38,6 +40,14 @@ def test_the_committed_copy_is_what_the_app_says() -> None:
 
 def test_no_stable_address_is_missing() -> None:
     assert json.loads(document())["paths"].keys() >= STABLE
+
+
+@pytest.mark.parametrize("path", ["/deletion-requests/{request_id}/audit-report", "/audits/{audit_id}/report"])
+def test_the_schema_of_the_report_is_published(path: str) -> None:
+    content = json.loads(document())["paths"][path]["get"]["responses"]["200"]["content"]
+
+    assert content["application/json"]["schema"] == {"$ref": "#/components/schemas/AuditReport"}
+    assert {"text/html", "application/pdf"} < content.keys()
 
 
 def test_every_reference_leads_somewhere() -> None:
