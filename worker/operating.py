@@ -105,8 +105,9 @@ def _threshold(scores: Array, w: Array, of: Pool, mask: Mask) -> tuple[float, in
     member = order < of.forget
     gain = np.where(member, w[order] / w[order][member].sum(), -w[order] / w[order][~member].sum()).cumsum()
     ends = np.append(np.diff(scores[order]) != 0, True)         # no threshold parts equal scores
-    best = np.flatnonzero(ends)[np.abs(gain[ends]).argmax()]
-    return float(scores[order[best]]), 1 if gain[best] >= 0 else -1
+    best = int(np.flatnonzero(ends)[np.abs(gain[ends]).argmax()])
+    below = min(best + 1, len(order) - 1)
+    return float(scores[order[[best, below]]].mean()), 1 if gain[best] >= 0 else -1
 
 
 def _youden(called: Mask, w: Array, of: Pool, mask: Mask) -> float:

@@ -10,7 +10,7 @@ from worker.comparison import AFTER, BEFORE, Comparison
 from worker.resampling import Pool
 from worker.signals import Array, Labels
 
-ALIKE: Final = 20       # held-out persons; fewer are too few to be the only ones compared with
+ALIKE: Final = 20       # held-out persons with as many rows; fewer are too few to be the only ones compared with
 SHOWN: Final = 20
 LEVEL: Final = 0.05     # of reports, not of the alarm
 
@@ -18,9 +18,10 @@ LEVEL: Final = 0.05     # of reports, not of the alarm
 def persons(tried: Comparison) -> Persons:
     """The headline signal's mean over each person's rows, before and after.
 
-    A person is compared with held-out persons with the same labels, each as often; where these are fewer than 20, with
-    those with as many rows; and where these are few too, with all: then the numbers of rows differ, and p is no longer
-    exact.
+    A person is compared with held-out persons with the same labels, each as often, where these are enough for one
+    person to be significant after Holm; else with those with as many rows, where these are 20; else with all. Scores
+    count from the held-out mean of their class, so that a hard class is no memory; where labels differ, p is exact but
+    for the error of these means, and where numbers of rows differ, it is only a guide.
     """
     before, after = (_means(tried.scores[model, tried.headline], tried.of) for model in (BEFORE, AFTER))
     n = _forgotten(tried.of)
@@ -74,17 +75,20 @@ def _forgotten(of: Pool) -> int:
 
 
 def _means(scores: Array, of: Pool) -> Array:
-    return np.bincount(of.unit, scores) / np.bincount(of.unit)
+    c = np.unique(of.y, return_inverse=True)[1]
+    usual = np.bincount(c[of.forget :], scores[of.forget :]) / np.bincount(c[of.forget :])
+    return np.bincount(of.unit, scores - usual[c]) / np.bincount(of.unit)
 
 
 def _alike(of: Pool) -> Iterator[tuple[int, Labels, Labels]]:
     """How they are alike, units to forget, and the held-out units to compare them with; each to forget occurs once."""
     n = _forgotten(of)
     left = np.ones(n, bool)
+    least = 2 * n / LEVEL - 1, ALIKE, 0
     for level, kind in enumerate((of.profiles, np.bincount(of.unit), np.zeros(len(of.profiles), int))):
         held = np.bincount(np.searchsorted(np.unique(kind), kind[n:]), minlength=len(np.unique(kind)))
         for value, many in zip(np.unique(kind), held, strict=True):
             mine = np.flatnonzero(left & (kind[:n] == value))
-            if len(mine) and (many >= ALIKE or level == 2):
+            if len(mine) and many >= least[level]:
                 yield level, mine, n + np.flatnonzero(kind[n:] == value)
                 left[mine] = False

@@ -73,13 +73,14 @@ Compared = Literal["same_labels", "same_number_of_rows", "all"]
 class Person(Value):
     """One person of the forget set, by rank and never by name.
 
-    The p-values are exact where persons are exchangeable: twice the smaller share of held-out persons, and this one,
-    whose mean score is as high, or as low (before, after). `p_holm` is `p_after`, paid for by the number of persons.
+    The p-values: twice the smaller share of held-out persons, and this one, whose mean score is as high, or as low
+    (before, after); exact where persons with the same labels are exchangeable. `p_holm` is `p_after`, paid for by the
+    number of persons.
     """
 
     rank: int
     n_rows: int
-    compared_with: Compared     # held-out persons; with "all", numbers of rows differ, and p is no longer exact
+    compared_with: Compared     # held-out persons; with "all", numbers of rows differ, and p is only a guide
     p_before: Number
     p_after: Number
     p_holm: Number
