@@ -50,7 +50,7 @@ def test_every_command_in_the_readme_exists():
     for call in blocked:
         assert parsed([__file__ if re.fullmatch(FILES, word) else word for word in call.split()])
     assert {"expunge api", "expunge scheduler", "expunge-worker run", "expunge migrate"} <= set(quoted)
-    assert all(parsed([*call.split(), "--help"] if call.endswith(("train", "unlearn", "audit")) else call.split())
+    assert all(parsed([*call.split(), "--help"] if call.endswith(("train", "unlearn", "audit", "verify")) else call.split())
                for call in quoted)
 
 
