@@ -22,8 +22,10 @@ app.command("worker.commands_audit:audit_", name="audit")
 benches.command("worker.commands:bench_unlearn", name="unlearn")
 benches.command("worker.commands:bench_step", name="step")
 benches.command("worker.commands_stream:bench_stream", name="stream")
+benches.command("worker.commands_bench_audit:bench_audit", name="audit")
 app.command("worker.commands_convert:convert_", name="convert")
 app.command("worker.commands_preflight:preflight_", name="preflight")
+app.command("worker.commands_ulira:ulira_", name="ulira")
 
 
 @app.command
