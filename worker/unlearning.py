@@ -77,7 +77,7 @@ class Run:
 
     def forget(self, data: Split, p: Descent) -> Batches:
         """Batches of the forget rows, as the recipe has them augmented."""
-        return self._batches(data.forget, p.batch, augmenting.of(p.augment_forget, data.forget))
+        return self._batches(data.forget, p.of_forget, augmenting.of(p.augment_forget, data.forget))
 
     def gate(self, model: nn.Module, data: Split, p: Mask) -> Gate | Held | None:
         """What decides which weights may move."""

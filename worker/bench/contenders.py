@@ -44,7 +44,10 @@ def contenders(*, rates: bool = True, only: Collection[str] = ()) -> list[Conten
     """
     ours = [Contender("nabla_tau quantile", (NablaTau(),))]
     masked = [Contender(f"nabla_tau quantile, {name}", (NablaTau(mask=m),)) for name, m in MASKS.items()]
-    relatives = [faster(f"nabla_tau {t}", NablaTau(target=t, lr=1e-3), rates=rates) for t in ("mean", "class")]
+    paper = PRESETS["paper:nabla-tau"].method.model_copy(update={"lr": 1e-3})
+    relatives = [
+        faster(f"nabla_tau {t}", paper.model_copy(update={"target": t}), rates=rates) for t in ("mean", "class")
+    ]
     others = [faster(name, chosen(name), rates=rates) for name in names()]
     every = [*ours, *masked, *relatives, *others, faster("salun", PRESETS["salun"].method, rates=rates)]
     unknown = set(only) - {each.name for each in every}

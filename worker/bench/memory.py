@@ -50,7 +50,8 @@ def main(path: str, kind: str, spec: str, batch: str, steps: str, cap_mb: str) -
             raise Halted
 
     with suppress(Halted):
-        unlearn(model, parts(rows), NablaTau(batch=int(batch) // 2), rng=rng, on_step=on_step)
+        half = NablaTau(batch=int(batch) // 2, forget_batch=int(batch) // 2)
+        unlearn(model, parts(rows), half, rng=rng, on_step=on_step)
     sys.stdout.write(Peak(rss_mb=status("VmHWM"), base_mb=base).model_dump_json())
 
 

@@ -142,8 +142,9 @@ def every_mask() -> Iterator[tuple[str, Mask]]:
 def one_epoch(recipe: type[Value], batch: int, mask: Mask | None = None) -> Method:
     """The method's own settings, but for the length of the run and its batches."""
     short = {key: value for key, value in ONE_EPOCH.items() if key in recipe.model_fields}
+    sizes = {size: batch for size in ("batch", "forget_batch") if size in recipe.model_fields}
     held = {} if mask is None else {"mask": mask}
-    return METHOD.validate_python({"name": recipe.model_fields["name"].default, "batch": batch} | short | held)
+    return METHOD.validate_python({"name": recipe.model_fields["name"].default} | sizes | short | held)
 
 
 def pace(case: Case, model: nn.Module, size: Size, floor: Callable[[], object]) -> Pace:

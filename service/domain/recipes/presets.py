@@ -22,12 +22,13 @@ PRESETS: Final[dict[str, Preset]] = {
     ),
     "paper:nabla-tau": Preset(
         about="Trippa et al. 2024, pictures, as in the authors' notebooks: mean target, α₀ = 5/3·ρ, frozen statistics.",
-        method=NablaTau(target="mean"),
+        method=NablaTau(target="mean", passes=3, batch=256, forget_batch=256),
     ),
     "paper:nabla-tau-text": Preset(
         about="Trippa et al. 2024, text, as in the authors' notebook: the square is inside the ReLU, so two-sided.",
         method=NablaTau(
-            target="mean", form="two_sided", alpha0=0.5, passes=0.5, batch=128, lr=3e-4, schedule="constant", bn="train"
+            target="mean", form="two_sided", alpha0=0.5, passes=0.5, batch=128, forget_batch=128, lr=3e-4,
+            schedule="constant", bn="train",
         ),
     ),
     "paper:feasible-updates": Preset(
