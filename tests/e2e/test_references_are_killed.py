@@ -12,7 +12,7 @@ from tests.e2e.waiting import job_ended
 from tests.tiny import MODEL, tiny_parquet
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
-SLOW = {"epochs": 200, "batch": 4, "optimizer": {"name": "adamw", "lr": 0.001}}
+SLOW = {"epochs": 60, "batch": 8, "optimizer": {"name": "adamw", "lr": 0.001}}
 POLICY = {"ladder": [{"name": "nabla_tau"}, {"name": "retrain"}],
           "audit": {"permutations": 99, "bootstrap": 99, "references": 2, "rungs": [{"name": "population"}]}}
 
