@@ -160,7 +160,7 @@ def _percent(share: float) -> str:
 
 def signal_name(signal: str) -> str:
     """As it is written in a sentence."""
-    return signal.replace("_", " ")
+    return "RMIA" if signal == "rmia" else signal.replace("_", " ")
 
 
 def span(interval: tuple[float, float]) -> str:
