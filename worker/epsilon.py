@@ -131,7 +131,8 @@ def _threshold(members: Array, others: Array, *, alpha: float, delta: float) -> 
     cuts, signs, values, errors = [], [], [], []
     for sign in (1, -1):
         m, o = np.sort(sign * np.asarray(members)), np.sort(sign * np.asarray(others))
-        cut = np.unique(np.concatenate([m, o]))
+        seen = np.unique(np.concatenate([m, o]))
+        cut = np.concatenate([seen[:1], (seen[:-1] + seen[1:]) / 2])    # halfway: at a score itself, its like may fail
         fp, fn = len(o) - np.searchsorted(o, cut), np.searchsorted(m, cut)
         cuts.append(cut)
         signs.append(np.full(len(cut), sign))

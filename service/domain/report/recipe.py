@@ -1,11 +1,15 @@
 """What U-LiRA found about a recipe: can a row that was trained on and unlearned be told from one never seen?"""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from service.domain.recipe_audits import RecipePlan
 from service.domain.report.evidence import EpsilonBound, Klom
 from service.domain.report.numbers import Interval, Number
 from service.domain.values import Value
+
+PValue = Annotated[float, AfterValidator(lambda value: float(f"{value:.3g}"))]      # three digits, and never 0
 
 
 class PerExample(Value):
@@ -13,8 +17,8 @@ class PerExample(Value):
 
     n_tested: int
     n_significant_holm: int
-    smallest_p: Number
-    smallest_possible_p: Number
+    smallest_p: PValue
+    smallest_possible_p: PValue
     auc_quantiles: tuple[Number, ...]           # 0, 5, 25, 50, 75, 95, 100 % over rows of the AUC over models
     epsilon: EpsilonBound                       # of the row that half of the models single out, on the other half
 
