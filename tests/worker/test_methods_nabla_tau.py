@@ -262,7 +262,7 @@ def test_the_default_alphas_are_the_papers_for_the_mean_and_ours_for_the_quantil
     _, data = linear()
 
     assert first_alpha(NablaTau(target="mean"), data) == pytest.approx(5 / 3 * 5 / 14)
-    assert first_alpha(NablaTau(target="quantile"), data) == 0.5
+    assert first_alpha(NablaTau(target="quantile"), data) == 0.4
     assert first_alpha(NablaTau(alpha0=0.2), data) == 0.2
 
 

@@ -44,11 +44,11 @@ class NablaTau(Descent):
     name: Literal["nabla_tau"] = "nabla_tau"
     target: Literal["mean", "class", "quantile"] = "quantile"   # mean: as published; the others: ours, see its file
     form: Literal["squared", "unsquared", "two_sided"] = "squared"  # of the mean; two_sided: the authors' text recipe
-    alpha0: Share | None = None     # None: 5/3·ρ for the mean (the paper's rule), .5 for the quantiles
-    passes: Passes = 2.0            # over the retain rows; the paper's 3 are a preset
+    alpha0: Share | None = None     # None: 5/3·ρ for the mean (the paper's rule), .4 for the quantiles
+    passes: Passes = 3.0            # over the retain rows
     batch: Count = 128              # of retain rows
     forget_batch: Count | None = None       # None: half of the other
-    lr: Rate | None = None          # None: 1e-3 for the mean (the paper's), 3e-3 for the quantiles
+    lr: Rate | None = None          # None: 1e-3 for the mean (the paper's), 2e-3 for the quantiles
     schedule: Literal["linear", "constant"] = "linear"      # of the rate: 1 → .1, or as it is
     refresh: Count = 5              # forget-epochs between two looks at the validation losses
     mask: Mask = NoMask()

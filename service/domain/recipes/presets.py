@@ -22,7 +22,7 @@ PRESETS: Final[dict[str, Preset]] = {
     ),
     "paper:nabla-tau": Preset(
         about="Trippa et al. 2024, pictures, as in the authors' notebooks: mean target, α₀ = 5/3·ρ, frozen statistics.",
-        method=NablaTau(target="mean", passes=3, batch=256, forget_batch=256),
+        method=NablaTau(target="mean", batch=256, forget_batch=256),
     ),
     "paper:nabla-tau-text": Preset(
         about="Trippa et al. 2024, text, as in the authors' notebook: the square is inside the ReLU, so two-sided.",
