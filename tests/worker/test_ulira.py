@@ -114,8 +114,8 @@ def test_doing_little_is_seen_and_retraining_is_not():
     reports = [conclude([made], plan, spec=SPEC, dataset_sha256=None) for made in (tuned, retrained)]
 
     assert reports[0].before == reports[1].before
-    assert reports[0].before.auc > 0.8
-    assert reports[0].after.auc_ci95[0] > 0.6
+    assert reports[0].before.auc > 0.7
+    assert reports[0].after.auc_ci95[0] > 0.55
     assert reports[0].before.epsilon.value > 0.5
     low, high = reports[1].after.auc_ci95
     assert low < 0.5 < high
