@@ -30,7 +30,7 @@ WIDTH_MM: Final = 174
 FULL_MM: Final = 250    # of a page that has nothing on it yet
 TEXT: Final = 9.5       # points
 LETTER_MM: Final = 1.45     # of a table, on average
-LONG: Final = 16        # rows of a table that may be parted
+SHORT_MM: Final = 120       # a table of more may be parted
 
 
 class Paper(FPDF):
@@ -155,8 +155,8 @@ def _height(part: Table | Plot) -> float:
     if isinstance(part, Plot):
         width, height = part.draw().get_size_inches()
         return WIDTH_MM * height / width + 16
-    rows = (part.head, *part.rows)
-    return 10 + sum(_row_height(row, part.widths) for row in (rows if len(rows) <= LONG else rows[:4]))
+    rows = [_row_height(row, part.widths) for row in (part.head, *part.rows)]
+    return 10 + (sum(rows) if sum(rows) <= SHORT_MM else sum(rows[:4]))
 
 
 def _row_height(row: Sequence[str], widths: Sequence[int]) -> float:
