@@ -44,7 +44,7 @@ from worker.unlearning import Run
 # accuracy and time on rows of diabetes130, CIFAR-10 and Fashion-MNIST that no benchmark uses.
 LR = {"mean": 1e-3, "class": 1e-3, "quantile": 2e-3}
 ALPHA0 = 0.4
-ENOUGH = 2_000      # validation rows whose losses are looked at for quantiles: more would cost more than they tell
+ENOUGH = 1_000      # validation rows whose losses are looked at for quantiles: more would cost more than they tell
 DECAY = {"mean": 1.0, "class": 1.0, "quantile": 0.5}
 FORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "squared": lambda gap: relu(gap) ** 2, "unsquared": relu, "two_sided": lambda gap: gap**2,
