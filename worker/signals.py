@@ -14,7 +14,7 @@ that compare models row by row do not. Logits (n, K), labels (n,); all is float6
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,7 +33,7 @@ def confidence(logits: ArrayLike, labels: ArrayLike) -> Array:
     rows = np.arange(len(y))
     others = z.copy()
     others[rows, y] = -np.inf
-    return z[rows, y] - logsumexp(others, axis=1)
+    return z[rows, y] - _log_sum(others)
 
 
 def loss(logits: ArrayLike, labels: ArrayLike) -> Array:
@@ -92,13 +92,18 @@ def _log_probabilities(z: Array) -> tuple[Array, Array]:
     shifted = z - z[rows, top][:, None]
     others = shifted.copy()
     others[rows, top] = -np.inf
-    rest = logsumexp(others, axis=1)
+    rest = _log_sum(others)
     log_p = shifted - np.logaddexp(0.0, rest)[:, None]
     p = np.exp(log_p)
     p[rows, top] = 0.0
     log_not = np.log1p(-p)
     log_not[rows, top] = rest - np.logaddexp(0.0, rest)
     return log_p, log_not
+
+
+def _log_sum(z: Array) -> Array:
+    total: Any = logsumexp(z, axis=1)       # without types of its own, and what is inferred of it varies
+    return total
 
 
 def _checked(logits: ArrayLike, labels: ArrayLike) -> tuple[Array, Labels]:
