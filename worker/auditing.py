@@ -32,7 +32,6 @@ from service.domain.report import (
 from service.errors import BadInput
 from worker import provenance
 from worker.case import MIN_PERSONS, AuditSets, Case
-from worker.checkpoint import digest
 from worker.lineage import Lineage, subject
 from worker.metrics import correct
 from worker.optimise import OnStep, Progress, ignore
@@ -42,6 +41,7 @@ from worker.sides import Side, ask
 from worker.tasks import task_of
 from worker.utility import accuracy, utility
 from worker.verdict import judge
+from worker.weights import digest
 
 __all__ = ["AuditReport", "AuditSets", "audit"]
 

@@ -1,30 +1,20 @@
 """Weights as safetensors: the only place that writes or reads them. Same weights, same bytes."""
 
-from hashlib import sha256
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse
-from safetensors.torch import save as serialise_tensors
 from torch import Tensor, nn
 
 from service.domain.recipes import Spec
 from service.errors import Fault, InvalidWeights
 from worker.training import skeleton
+from worker.weights import digest, serialise, tensors
+
+__all__ = ["digest", "load", "save", "serialise", "tensors"]
 
 SHOWN = 20      # faults that an error lists; the sentence counts all
-
-
-def serialise(model: nn.Module) -> bytes:
-    """The weights and buffers as one safetensors file; a tied tensor is in it once."""
-    held, _ = tensors(model)
-    return serialise_tensors({name: t.detach().cpu().contiguous() for name, t in held.items()})
-
-
-def digest(model: nn.Module) -> str:
-    """SHA-256 of the file that `save` writes, in hex."""
-    return sha256(serialise(model)).hexdigest()
 
 
 def save(model: nn.Module, path: Path) -> None:
@@ -47,20 +37,6 @@ def load(into: nn.Module | Spec, path: Path) -> nn.Module:
     refuse(faults(expected, found))
     model.load_state_dict(found | {alias: found[name] for alias, name in ties.items()})
     return model
-
-
-def tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The state once per storage, and the further names of tied tensors with the name that is kept."""
-    first: dict[tuple[object, ...], str] = {}
-    held: dict[str, Tensor] = {}
-    ties: dict[str, str] = {}
-    for name, tensor in model.state_dict().items():
-        key = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else (name,)
-        if key in first:
-            ties[name] = first[key]
-        else:
-            first[key], held[name] = name, tensor
-    return held, ties
 
 
 def faults(expected: dict[str, Tensor], found: dict[str, Tensor]) -> list[Fault]:

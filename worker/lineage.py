@@ -16,8 +16,8 @@ from service.domain.report import Subject
 from service.domain.values import Value
 from worker import provenance
 from worker.case import Case
-from worker.checkpoint import digest
 from worker.inference import losses
+from worker.weights import digest
 
 POINTS: Final = 11      # of the straight line, its ends included
 MOST: Final = 2_000     # retain rows that the loss is taken of

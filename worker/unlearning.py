@@ -14,7 +14,6 @@ from service.domain.recipes import Descent, Mask, Method, Spec
 from service.errors import BadInput
 from worker import augmenting, resume
 from worker.asking import BATCH_NORMS
-from worker.checkpoint import digest
 from worker.data import Augment, Batches, Rows, Split
 from worker.gates import Gate, Held, Stateful
 from worker.guarding import Watch, watch
@@ -26,6 +25,7 @@ from worker.registry import method as methods
 from worker.resume import Snapshot
 from worker.tasks import refuse_labels, task_of
 from worker.training import drawn_from
+from worker.weights import digest
 
 Log = dict[str, float]
 

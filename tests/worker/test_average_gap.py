@@ -4,7 +4,6 @@ import ast
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +33,8 @@ from service.errors import BadInput, Cancelled
 from worker.auditing import AuditSets, audit
 from worker.data import Rows, Split
 from worker.inference import accuracy, logits, losses
-from worker.jobs.ladder import references
 from worker.jobs.material import Material, Plan
-from worker.jobs.pulse import Pulse
+from worker.jobs.references import seeded
 from worker.metrics import AverageGap, BothGaps, Performance, average_gap, relative_reduction
 from worker.registry import method
 from worker.resume import Snapshot
@@ -185,10 +183,10 @@ def test_the_audits_references_are_augmented_by_their_own_switch(switch, of_orig
     rows = Material(SPLIT.retain, SPLIT.forget, SPLIT.validation, flat(HOLDOUT))
 
     with fed() as seen:
-        references(plan, rows, torch.device("cpu"), Pulse(unused, unused, lease=timedelta(seconds=1)))
+        train(seeded(plan, 1), rows.retain)
 
     assert cropped(seen) == expected
-    assert levels(seen) == {RETAIN}
+    assert seeded(plan, 1).training.seed != seeded(plan, 2).training.seed != plan.spec.training.seed
 
 
 @pytest.mark.parametrize(
@@ -271,8 +269,9 @@ def test_an_audit_looks_at_rows_as_they_are(original):
     plan = AuditPlan(reference_augmentation=CropFlip(), permutations=99, bootstrap=99)
 
     with fed() as seen:
-        audit(original, original, sets, plan, references=[original])
+        report = audit(original, original, sets, plan, references=[original], spec=recipe_of(CropFlip()))
 
+    assert report.relearning
     assert cropped(seen) == set()
     assert levels(seen) == {FORGET, HOLDOUT, RETAIN}
 
@@ -316,7 +315,9 @@ def test_the_search_finds_who_augments():
     assert "worker.augmenting" in augmenting(reached(ROOT / "worker/methods/nabla_tau.py"))
 
 
-JUDGES = [ROOT / "worker/inference.py", ROOT / "worker/auditing.py", *sorted((ROOT / "worker/attacks").glob("*.py"))]
+TRAINS = "relearning.py"      # on retain rows; what it feeds is looked at above
+ATTACKS = [path for path in sorted((ROOT / "worker/attacks").glob("*.py")) if path.name != TRAINS]
+JUDGES = [ROOT / "worker/inference.py", ROOT / "worker/auditing.py", *ATTACKS]
 
 
 @pytest.mark.parametrize("path", JUDGES, ids=lambda path: path.stem)
