@@ -64,6 +64,7 @@ def test_weights_that_lie_in_the_store_are_taken_by_their_key(
     assert api.get("/models/n/versions").json()[0]["weights_key"] == key
 
 
+@pytest.mark.slow
 def test_an_uploaded_model_forgets_and_is_certified(
     api: TestClient, weights: Path, work: Callable[[], Any]
 ) -> None:
@@ -78,6 +79,7 @@ def test_an_uploaded_model_forgets_and_is_certified(
     assert versions[0]["weights_key"] != versions[1]["weights_key"]
 
 
+@pytest.mark.slow
 def test_requests_of_one_model_leave_another_as_it_is(
     api: TestClient, weights: Path, work: Callable[[], Any]
 ) -> None:

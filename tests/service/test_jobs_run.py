@@ -64,6 +64,7 @@ def statement(api: TestClient, request: dict[str, Any]) -> dict[str, Any]:
 # ---- a message is a hint --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_message_about_a_finished_job_does_nothing(
     api: TestClient, engine: Engine, run: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_message_about_a_job_that_runs_elsewhere_does_nothing(
     assert get(api, request)["version"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["read", "write"])
 def test_a_worker_that_comes_back_from_the_dead_publishes_nothing(
     api: TestClient, run: Callable[[str], None], run_with: Callable[..., None], sql: Any, when: str
@@ -117,6 +119,7 @@ def test_a_worker_that_comes_back_from_the_dead_publishes_nothing(
     assert sql("SELECT * FROM certificate, model_version, job ORDER BY 1, 2, 3") == after[0]
 
 
+@pytest.mark.slow
 def test_a_worker_that_only_lost_its_lease_to_the_reaper_publishes_nothing(
     api: TestClient, run_with: Callable[..., None], sql: Any
 ) -> None:
@@ -179,6 +182,7 @@ def test_requests_that_wait_together_share_one_job_and_one_version(api: TestClie
     assert statement(api, one)["predicate"]["request"]["n_samples"] == 3
 
 
+@pytest.mark.slow
 def test_a_request_that_comes_while_a_job_runs_gets_the_next_one(
     api: TestClient, run_with: Callable[..., None], work: Work
 ) -> None:
@@ -194,6 +198,7 @@ def test_a_request_that_comes_while_a_job_runs_gets_the_next_one(
     assert [get(api, each)["version"] for each in (first, late[0])] == [2, 3]
 
 
+@pytest.mark.slow
 def test_rows_that_were_forgotten_are_never_retained_again(api: TestClient, work: Work) -> None:
     train = sum(row["split"] == "train" for row in tiny_rows())
     seen = []
@@ -207,6 +212,7 @@ def test_rows_that_were_forgotten_are_never_retained_again(api: TestClient, work
     assert [each["n_retain"] for each in seen] == [train - 3, train - 6, train - 9]
 
 
+@pytest.mark.slow
 def test_rows_that_were_forgotten_can_be_asked_for_again(api: TestClient, work: Work) -> None:
     train = sum(row["split"] == "train" for row in tiny_rows())
     ask(api, "subjects", [person(1)])
@@ -249,6 +255,7 @@ def test_single_rows_are_forgotten(api: TestClient, work: Work) -> None:
     assert result(api, request)["n_forget"] == 2
 
 
+@pytest.mark.slow
 def test_a_whole_class_is_forgotten(api: TestClient, work: Work) -> None:
     rows = [row for row in tiny_rows() if row["split"] == "train" and row["label"] == 2]
 
@@ -273,6 +280,7 @@ def test_a_policy_without_a_method_for_classes_refuses_them_and_takes_persons(ap
     assert taken.status_code == 202
 
 
+@pytest.mark.slow
 def test_a_rung_that_leaks_is_followed_by_retraining_and_both_are_disclosed(api: TestClient, work: Work) -> None:
     policy = {"ladder": [USELESS, {"name": "retrain"}], "audit": AUDIT | {"alpha": 0.05}}
     assert api.put("/models/m/policy", json=policy).status_code == 200
@@ -289,6 +297,7 @@ def test_a_rung_that_leaks_is_followed_by_retraining_and_both_are_disclosed(api:
     assert [each["outcome"] for each in result(api, request)["attempts"]] == ["leak", "published"]
 
 
+@pytest.mark.slow
 def test_the_states_of_an_escalation_go_back_from_auditing_to_unlearning(
     api: TestClient, work: Work, sql: Any
 ) -> None:

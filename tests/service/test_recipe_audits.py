@@ -147,6 +147,7 @@ def test_a_deletion_request_does_not_wait_for_the_shadows(
     assert api.get(f"/recipe-audits/{audit['id']}").json()["job"]["status"] == "waiting"
 
 
+@pytest.mark.slow
 def test_all_shadows_learn_from_the_rows_of_when_the_audit_began(
     api: TestClient, one: Callable[[Any], None], work: Work, sql: Sql, engine: Engine
 ) -> None:
@@ -221,6 +222,7 @@ def test_an_audit_fails_when_shadows_cannot_be_made(
 # ---- evidence -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_certificate_carries_the_audit_of_its_recipe(api: TestClient, work: Work) -> None:
     audit = post(api).json()
     work()

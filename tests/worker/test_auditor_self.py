@@ -90,6 +90,7 @@ def test_3_a_network_that_learnt_random_labels_by_heart_is_found_out():
     assert anew.verdict.value != "LEAK_DETECTED"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [0, 2])
 def test_4_a_held_out_retrained_model_seldom_leaks(k):
     verdicts = []

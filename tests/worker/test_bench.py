@@ -131,6 +131,7 @@ def test_the_benchmark_is_a_table_for_the_eye(folder, run):
     assert "nabla" in shown
 
 
+@pytest.mark.slow
 def test_doing_nothing_closes_no_gap_and_retraining_all_of_it(folder):
     rng = torch.Generator().manual_seed(0)
     found = bench(load(folder, 60, rng), fraction=0.1, seeds=2, references=1)

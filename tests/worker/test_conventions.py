@@ -170,6 +170,7 @@ def test_the_first_rows_teach_the_coded_attacker_and_the_seed_chooses_none():
     assert efficacy(of) == tuple(attacker.efficacy(model, probability) for model in range(4))
 
 
+@pytest.mark.slow
 def test_the_same_case_gives_the_same_numbers():
     assert conventions(made(n=700, m=800)) == conventions(made(n=700, m=800))
 

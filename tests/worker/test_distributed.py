@@ -53,6 +53,7 @@ def test_there_were_two(alone, together):
     assert [f.read_text() for f in sorted(together.glob("processes*"))] == ["2", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_give_the_weights_of_one(name, alone, together):
     assert furthest(alone / f"{name}.0", together / f"{name}.0") <= 1e-5
@@ -84,6 +85,7 @@ def described(folder: Path) -> list[object]:
     return [hospital / "hospital.parquet", folder / "model.json"]
 
 
+@pytest.mark.slow
 def test_the_command_line_works_under_torchrun(tmp_path):
     known = described(tmp_path)
     (tmp_path / "ids").write_text("1\n")

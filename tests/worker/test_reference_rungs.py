@@ -29,6 +29,7 @@ def made(z=400, k=3):
     return cases, replace(cases.sets, holdout=holdout, population=population), [cases.model() for _ in range(k)]
 
 
+@pytest.mark.slow
 def test_doing_nothing_is_seen_by_all_of_them():
     cases, sets, references = made()
     before = cases.model(2.0)
@@ -44,6 +45,7 @@ def test_doing_nothing_is_seen_by_all_of_them():
     assert report.conventions
 
 
+@pytest.mark.slow
 def test_a_retrained_model_passes_all_of_them():
     cases, sets, references = made()
 
@@ -55,6 +57,7 @@ def test_a_retrained_model_passes_all_of_them():
     assert [each.rung for each in report.skipped] == ["mia_nn"]
 
 
+@pytest.mark.slow
 def test_references_make_the_leak_plainer_than_one_models_loss():
     cases, sets, references = made()
     before = cases.model(1.0)
@@ -65,6 +68,7 @@ def test_references_make_the_leak_plainer_than_one_models_loss():
     assert found["rmia"].auc > found["loss"].auc
 
 
+@pytest.mark.slow
 def test_the_same_plan_and_seed_give_the_same_bytes():
     cases, sets, references = made()
     before, after = cases.model(2.0), cases.model(0.5)
