@@ -13,7 +13,6 @@ from service.settings import inherited
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
 
 
-@pytest.mark.slow
 def test_the_demo_forgets_proves_it_and_detects_a_forgery() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "service.cli", "demo", "--json"],

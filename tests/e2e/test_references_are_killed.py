@@ -25,7 +25,6 @@ def kill_worker(running: Stack) -> None:
     worker.process.wait()
 
 
-@pytest.mark.slow
 def test_a_worker_that_is_killed_at_a_reference_costs_the_waiting_job_nothing(
     running: Stack, client: Client, tmp_path: Path
 ) -> None:

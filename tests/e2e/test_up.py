@@ -58,7 +58,6 @@ def refused(home: Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.slow
 def test_an_api_that_cannot_start_ends_up_with_a_sentence_and_leaves_nobody(home: Path) -> None:
     keys.new(home / "keys", "test.example/log")
     (home / "keys" / "index.key").chmod(0o644)
@@ -71,7 +70,6 @@ def test_an_api_that_cannot_start_ends_up_with_a_sentence_and_leaves_nobody(home
     assert of_home(home) == []
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_everything_that_up_has_started(home: Path) -> None:
     process, url = up(home)
     started = family(process)
@@ -86,7 +84,6 @@ def test_ctrl_c_ends_everything_that_up_has_started(home: Path) -> None:
     assert of_home(home) == []
 
 
-@pytest.mark.slow
 def test_after_kill_9_the_next_up_has_the_data_and_nobody_else_is_left(home: Path, tmp_path: Path) -> None:
     killed, url = up(home)
     ours = [each for each in family(killed) if "-m" in each.cmdline()]
@@ -106,7 +103,6 @@ def test_after_kill_9_the_next_up_has_the_data_and_nobody_else_is_left(home: Pat
     assert of_home(home) == []
 
 
-@pytest.mark.slow
 def test_two_services_do_not_share_a_home(home: Path) -> None:
     process, _ = up(home)
 

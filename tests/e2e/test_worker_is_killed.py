@@ -24,7 +24,6 @@ def kill_worker(running: Stack) -> None:
     worker.process.wait()
 
 
-@pytest.mark.slow
 def test_a_job_whose_worker_is_killed_ends_once_with_one_certificate(
     running: Stack, client: Client, tmp_path: Path
 ) -> None:
