@@ -43,7 +43,7 @@ def others(report: AuditReport) -> Section:
         for each in report.conventions
     )
     head = ("Attack", "Before", "After", "Retrained", "What it reads", "Source")
-    table = Table("Attacks by others' conventions", head, rows, (48, 13, 13, 16, 42, 42))
+    table = Table("Attacks by others' conventions", head, rows, (53, 13, 12, 18, 39, 39))
     return Section("As others report it", (OTHERS,), (table,))
 
 
