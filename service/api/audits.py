@@ -69,19 +69,12 @@ class AuditList(BaseModel):
 @router.post("", status_code=202)
 def add(body: NewAudit, ctx: Ctx, tx: Tx, response: Response, key: idempotency.Key = None) -> AuditView:
     """Audit a version of a model against an earlier one."""
-    said = body.model_dump_json()
-    known = None if key is None else idempotency.recall(tx, router.prefix, key, said)
-    if known is not None:
-        view = AuditView.model_validate(known.body)
-    else:
-        attempts = ctx.settings.max_attempts
-        view = AuditView.of(tx, auditing.submit(tx, body, index_key=ctx.index_key, max_attempts=attempts))
-    location = f"{router.prefix}/{view.id}"
-    if key is not None and known is None:
-        reply = view.model_dump(mode="json")
-        idempotency.remember(tx, router.prefix, key, said, location=location, reply=reply)
-    response.headers["Location"] = location
-    return view
+    attempts = ctx.settings.max_attempts
+
+    def submitted() -> AuditView:
+        return AuditView.of(tx, auditing.submit(tx, body, index_key=ctx.index_key, max_attempts=attempts))
+
+    return idempotency.once(tx, response, router.prefix, key, body, AuditView, submitted)
 
 
 @router.get("")

@@ -68,20 +68,12 @@ def submit(
     body: NewDeletionRequest, ctx: Ctx, tx: Tx, response: Response, key: idempotency.Key = None
 ) -> RequestView:
     """Ask a model to forget samples, subjects or classes."""
-    said = body.model_dump_json()
-    known = None if key is None else idempotency.recall(tx, router.prefix, key, said)
-    if known is not None:
-        view = RequestView.model_validate(known.body)
-    else:
-        settings = ctx.settings
-        request = intake.submit(tx, body, index_key=ctx.index_key, max_attempts=settings.max_attempts)
-        view = RequestView.of(tx, request)
-    location = f"{router.prefix}/{view.id}"
-    if key is not None and known is None:
-        reply = view.model_dump(mode="json")
-        idempotency.remember(tx, router.prefix, key, said, location=location, reply=reply)
-    response.headers["Location"] = location
-    return view
+    attempts = ctx.settings.max_attempts
+
+    def submitted() -> RequestView:
+        return RequestView.of(tx, intake.submit(tx, body, index_key=ctx.index_key, max_attempts=attempts))
+
+    return idempotency.once(tx, response, router.prefix, key, body, RequestView, submitted)
 
 
 @router.get("")

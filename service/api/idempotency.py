@@ -1,9 +1,11 @@
 """Idempotency-Key: the same key and body get the first answer again, kept in the transaction of the effect."""
 
 import hashlib
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Header
+from fastapi import Header, Response
+from pydantic import BaseModel
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
@@ -12,6 +14,29 @@ from service.errors import BadInput, Fault
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 PRINCIPAL = "local"     # API keys, and with them principals, are not in this version
+
+
+View = TypeVar("View", bound=BaseModel)
+
+
+def once(
+    tx: Session, response: Response, route: str, key: str | None, body: BaseModel, view: type[View],
+    make: Callable[[], View],
+) -> View:
+    """What `make` makes, or what it made when the key was first used; its place is put into the Location header.
+
+    Raises:
+        BadInput: the key was used with another body.
+    """
+    said = body.model_dump_json()
+    known = None if key is None else recall(tx, route, key, said)
+    made = make() if known is None else view.model_validate(known.body)
+    reply = made.model_dump(mode="json")
+    location = f"{route}/{reply['id']}"
+    if key is not None and known is None:
+        remember(tx, route, key, said, location=location, reply=reply)
+    response.headers["Location"] = location
+    return made
 
 
 def recall(tx: Session, route: str, key: str, body: str) -> IdempotentReply | None:

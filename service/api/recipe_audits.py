@@ -58,15 +58,9 @@ class RecipeAuditList(BaseModel):
 @router.post("", status_code=202)
 def add(body: NewRecipeAudit, ctx: Ctx, tx: Tx, response: Response, key: idempotency.Key = None) -> RecipeAuditView:
     """Audit a recipe; the shadows are trained by as many workers as there are, and deletion requests do not wait."""
-    said = body.model_dump_json()
-    known = None if key is None else idempotency.recall(tx, router.prefix, key, said)
-    view = RecipeAuditView.model_validate(known.body) if known is not None else _added(tx, ctx, body)
-    location = f"{router.prefix}/{view.id}"
-    if key is not None and known is None:
-        reply = view.model_dump(mode="json")
-        idempotency.remember(tx, router.prefix, key, said, location=location, reply=reply)
-    response.headers["Location"] = location
-    return view
+    return idempotency.once(
+        tx, response, router.prefix, key, body, RecipeAuditView, lambda: _added(tx, ctx, body)
+    )
 
 
 def _added(tx: Session, ctx: Context, body: NewRecipeAudit) -> RecipeAuditView:
