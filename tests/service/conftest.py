@@ -4,10 +4,10 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -17,12 +17,13 @@ from starlette.testclient import TestClient
 
 from service.api.app import create_app
 from service.db.session import connect, transaction
-from service.db.tables import Job, Outbox
+from service.db.tables import Dataset, Job, Model, Outbox
 from service.ledger import keys, verify
 from service.ledger.envelopes import seal
 from service.settings import Settings
+from service.storage import FileStore, Store
 from tests.service.ledger_fixture import ORIGIN, Log, statement
-from tests.service.world import MODEL
+from tests.service.world import MODEL, Tripwire
 from tests.tiny import tiny_parquet
 
 
@@ -161,3 +162,35 @@ def check(tmp_path: Path, log: Log) -> Callable[..., tuple[int | None, str]]:
         return (None if last.ok else last.number), last.detail
 
     return run
+
+
+@pytest.fixture
+def model_id(engine: Engine) -> UUID:
+    with transaction(engine) as tx:
+        dataset = Dataset(name="d", file_key="f", options={}, facts={})
+        tx.add(dataset)
+        tx.flush()
+        model = Model(name="m", dataset_id=dataset.id, spec={}, policy={})
+        tx.add(model)
+        tx.flush()
+        return model.id
+
+
+@pytest.fixture
+def run(workshop: Any) -> Callable[[str | UUID], None]:
+    """A worker that gets one message."""
+    from worker.jobs import run
+
+    return lambda job_id: run(workshop, UUID(str(job_id)))
+
+
+@pytest.fixture
+def run_with(workshop: Any) -> Callable[..., None]:
+    """A worker whose job calls back at its first read or write of the store."""
+    from worker.jobs import run
+
+    def run_with(job_id: str | UUID, on: str, call: Callable[[], object]) -> None:
+        blobs = Tripwire(FileStore(workshop.settings.home / "store"), on, call)
+        run(replace(workshop, store=Store(blobs)), UUID(str(job_id)))
+
+    return run_with

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from service.db import jobs
 from service.db.jobs import Child, Claim
 from service.db.session import transaction
-from service.db.tables import Dataset, Job, Model
+from service.db.tables import Job
 from service.errors import Cancelled, LostLease
 from service.scheduler import reap
 from tests.service.world import stored, together
@@ -21,18 +21,6 @@ from tests.service.world import stored, together
 LEASE = timedelta(minutes=1)
 LOST = "UPDATE job SET lease_until = clock_timestamp() - interval '1 second' WHERE id = :id"
 SENT = "SELECT job_id FROM outbox ORDER BY created_at"
-
-
-@pytest.fixture
-def model_id(engine: Engine) -> UUID:
-    with transaction(engine) as tx:
-        dataset = Dataset(name="d", file_key="f", options={}, facts={})
-        tx.add(dataset)
-        tx.flush()
-        model = Model(name="m", dataset_id=dataset.id, spec={}, policy={})
-        tx.add(model)
-        tx.flush()
-        return model.id
 
 
 @pytest.fixture

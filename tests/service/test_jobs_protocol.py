@@ -12,25 +12,13 @@ from sqlalchemy.exc import IntegrityError
 from service.db import jobs
 from service.db.jobs import Claim
 from service.db.session import transaction
-from service.db.tables import Dataset, DeletionRequest, Job, Model
+from service.db.tables import DeletionRequest, Job
 from service.errors import LostLease
 from service.scheduler import reap
 from tests.service.world import stored, together
 
 LEASE = timedelta(minutes=1)
 LOST = "UPDATE job SET lease_until = clock_timestamp() - interval '1 second' WHERE id = :id"
-
-
-@pytest.fixture
-def model_id(engine: Engine) -> UUID:
-    with transaction(engine) as tx:
-        dataset = Dataset(name="d", file_key="f", options={}, facts={})
-        tx.add(dataset)
-        tx.flush()
-        model = Model(name="m", dataset_id=dataset.id, spec={}, policy={})
-        tx.add(model)
-        tx.flush()
-        return model.id
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,9 +12,8 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from service.scheduler import reap
-from service.storage import FileStore, Store
 from tests.service.conftest import Trained
-from tests.service.world import AUDIT, MODEL, Tripwire, ask, files, person, stored
+from tests.service.world import AUDIT, MODEL, ask, files, person, stored
 from tests.tiny import tiny_rows
 
 LOST = "UPDATE job SET lease_until = clock_timestamp() - interval '1 second' WHERE id = :id"
@@ -26,26 +24,6 @@ Work = Callable[[], list[UUID]]
 @pytest.fixture
 def start(trained: Trained, tmp_path: Path) -> str:
     return trained.copied_to(tmp_path)
-
-
-@pytest.fixture
-def run(workshop: Any) -> Callable[[str | UUID], None]:
-    """A worker that gets one message."""
-    from worker.jobs import run
-
-    return lambda job_id: run(workshop, UUID(str(job_id)))
-
-
-@pytest.fixture
-def run_with(workshop: Any) -> Callable[..., None]:
-    """A worker whose job calls back at its first read or write of the store."""
-    from worker.jobs import run
-
-    def run_with(job_id: str, on: str, call: Callable[[], object]) -> None:
-        blobs = Tripwire(FileStore(workshop.settings.home / "store"), on, call)
-        run(replace(workshop, store=Store(blobs)), UUID(job_id))
-
-    return run_with
 
 
 def get(api: TestClient, request: dict[str, Any]) -> dict[str, Any]:
