@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from service.db import datasets, deletion_requests, jobs, models
 from service.db.tables import DeletionRequest, Model
-from service.domain.commitments import forget_root, new_salt, reference
+from service.domain import commitments
+from service.domain.commitments import commitment, new_salt, reference
 from service.domain.policy import Policy
 from service.domain.requests import DUE_BASIS, Classes, ExternalId, Ground, Samples, State, Subjects, Target, due
 from service.domain.values import Name, Value
@@ -86,6 +87,8 @@ def _refuse_to_empty(tx: Session, model: Model, target: Target, rows: Sequence[i
 
 def _record(tx: Session, model: Model, body: NewDeletionRequest, rows: Sequence[int]) -> DeletionRequest:
     salt, now = new_salt(), datetime.now(UTC)
+    refs = datasets.sample_refs(tx, model.dataset_id, rows)
+    committed = dict(zip(rows, (commitment(salt, ref) for ref in refs), strict=True))
     request = DeletionRequest(
         model_id=model.id,
         state=State.RECEIVED,
@@ -94,12 +97,12 @@ def _record(tx: Session, model: Model, body: NewDeletionRequest, rows: Sequence[
         n_samples=len(rows),
         ground=body.ground,
         external_id=body.external_id,
-        forget_root=forget_root(salt, datasets.sample_refs(tx, model.dataset_id, rows)),
+        forget_root=commitments.root(committed.values()),
         received_at=now,
         due_at=due(now),
         due_basis=DUE_BASIS,
     )
-    deletion_requests.add(tx, request, rows=rows, salt=salt)
+    deletion_requests.add(tx, request, rows=committed, salt=salt)
     return request
 
 

@@ -6,7 +6,7 @@ from service.db.tables import Outbox
 from service.settings import Settings
 
 TASK = "expunge.run"
-QUEUES = ("index", "train", "unlearn", "audit", "reference", "recipe", "shadows", "canaries")
+QUEUES = ("index", "train", "unlearn", "audit", "reference", "recipe", "shadows", "canaries", "erase")
 
 
 def make_app(settings: Settings) -> Celery:

@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError as DatabaseError
 
-from service.db import endings, jobs, outbox
+from service.db import endings, jobs, outbox, reaping
 from service.db.session import connect, transaction
 from service.errors import LedgerBroken
 from service.ledger import keys
@@ -30,9 +30,9 @@ def relay(engine: Engine, send: Callable[[outbox.Outbox], None]) -> None:
 def reap(engine: Engine) -> None:
     """Jobs whose worker is gone are queued again or have failed; their requests are told."""
     with transaction(engine) as tx:
-        for job in [*jobs.reap(tx), *jobs.fail_dependents(tx)]:
+        for job in [*reaping.reap(tx), *reaping.fail_dependents(tx)]:
             endings.settle(tx, job, cancelled=job.cancel_requested)
-        jobs.resend(tx, silent_for=SILENT_FOR)
+        reaping.resend(tx, silent_for=SILENT_FOR)
 
 
 def run(settings: Settings, *, stop: threading.Event, every_s: float = 1.0) -> None:

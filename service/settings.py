@@ -26,6 +26,16 @@ class Settings(BaseSettings):
     origin: str = Field(
         default="expunge.example/log", description="Name of the ledger in its checkpoints (C2SP origin)."
     )
+    certificate_signer: str | None = Field(
+        default=None, description="Where the certificate key lies: awskms:…, gcpkms:…, azurekms:…, hsm:…; else a file."
+    )
+    log_signer: str | None = Field(default=None, description="The same for the key that signs checkpoints.")
+    anchors: SecretStr | None = Field(      # a webhook's URL may hold a secret
+        default=None,
+        description="Where checkpoints are written down outside: file:///…, s3://bucket/prefix?retain_days=3650, "
+        "https://…; separated by commas.",
+    )
+    anchor_every_s: float = Field(default=60.0, description="At most one checkpoint per anchor in so long.", ge=0)
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(default=8000, description="Port of the API; 0 takes a free one.", ge=0, le=65535)
     max_upload_mb: int = Field(default=4096, description="Largest upload, in MiB.", gt=0)

@@ -18,7 +18,6 @@ from service.domain.recipes import Spec
 from service.domain.report import RecipeReport
 from service.domain.values import Name, Value
 from service.errors import Conflict, NotYet
-from service.storage import digest_of
 
 router = APIRouter(prefix="/recipe-audits", tags=["recipe audits"])
 
@@ -75,8 +74,8 @@ def _added(tx: Session, ctx: Context, body: NewRecipeAudit) -> RecipeAuditView:
 
 
 def _digest(tx: Session, model: Model, plan: RecipePlan) -> str:
-    file_key = datasets.by_id(tx, model.dataset_id).file_key
-    return recipe_sha256(digest_of(file_key), Spec.model_validate(model.spec), plan.method)
+    digest = datasets.by_id(tx, model.dataset_id).source_sha256
+    return recipe_sha256(digest, Spec.model_validate(model.spec), plan.method)
 
 
 @router.get("")

@@ -12,6 +12,7 @@ from service.db.arrays import among
 from service.db.session import flush_unless_taken
 from service.db.tables import TRAIN, Canary, Dataset, Job, Sample
 from service.errors import AlreadyExists, NotFound
+from service.storage import digest_of
 
 
 def _taken(name: str) -> str:
@@ -24,7 +25,9 @@ def refuse_taken(tx: Session, name: str) -> None:
 
 
 def add(tx: Session, *, name: str, file_key: str, options: dict[str, Any], facts: dict[str, Any]) -> Dataset:
-    dataset = Dataset(name=name, file_key=file_key, options=options, facts=facts)
+    dataset = Dataset(
+        name=name, file_key=file_key, source_sha256=digest_of(file_key), options=options, facts=facts
+    )
     tx.add(dataset)
     flush_unless_taken(tx, _taken(name))
     return dataset
@@ -110,6 +113,6 @@ def _train(dataset_id: UUID) -> Select[int]:
 
 
 def sample_refs(tx: Session, dataset_id: UUID, rows: Sequence[int]) -> Sequence[bytes]:
-    return tx.scalars(
-        select(Sample.sample_ref).where(Sample.dataset_id == dataset_id, among(Sample.row, rows)).order_by(Sample.row)
-    ).all()
+    """The references of these rows, in row order; an erased row has none."""
+    known = (Sample.dataset_id == dataset_id) & among(Sample.row, rows) & Sample.sample_ref.is_not(None)
+    return [ref for ref in tx.scalars(select(Sample.sample_ref).where(known).order_by(Sample.row)) if ref is not None]

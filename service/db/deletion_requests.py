@@ -1,6 +1,6 @@
 """Queries on deletion requests. A state moves only by `move`, which refuses what the state machine does not know."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,10 +17,13 @@ from service.domain.requests import ENDED, State, before
 from service.errors import Conflict, NotFound
 
 
-def add(tx: Session, request: DeletionRequest, *, rows: Sequence[int], salt: bytes) -> None:
+def add(tx: Session, request: DeletionRequest, *, rows: Mapping[int, bytes], salt: bytes) -> None:
+    """Store it with its rows, each with its commitment."""
     tx.add(request)
     flush_unless_taken(tx, "There is a request with this external_id already")
-    tx.execute(insert(ForgetRow), [{"request_id": request.id, "row": row} for row in rows])
+    tx.execute(insert(ForgetRow), [
+        {"request_id": request.id, "row": row, "commitment": commitment} for row, commitment in rows.items()
+    ])
     tx.execute(insert(CommitmentSalt).values(request_id=request.id, salt=salt))
     record(tx, request.id, State.RECEIVED, {"n_samples": request.n_samples})
 

@@ -1,12 +1,12 @@
-"""The job protocol: enqueue, claim, beat, park, finish, reap. Every statement that matters carries the fence.
+"""The job protocol: enqueue, claim, beat, park, finish. Every statement that matters carries the fence.
 
 A job may have children: it is parked until the last of them has ended, and then sent again. Whoever locks a child and
 its parent locks the parent first, so that the two never wait for each other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session, aliased
 from service.db.tables import Job, Outbox
 from service.errors import Cancelled, LostLease, NotFound
 
-Kind = Literal["index", "train", "unlearn", "audit", "reference", "recipe", "shadows", "canaries"]
+Kind = Literal["index", "train", "unlearn", "audit", "reference", "recipe", "shadows", "canaries", "erase"]
 OPEN = ("queued", "running", "waiting")
 HOLDING = ("running", "waiting")    # of these, one at a time for a model
 clock = func.clock_timestamp()      # now() is the start of the transaction, not the present
@@ -48,15 +48,16 @@ def add(
     model_id: UUID | None = None,
     after_id: UUID | None = None,
     payload: Mapping[str, Any] | None = None,
+    not_before: datetime | None = None,
 ) -> Job:
-    """A queued job, and its message unless it has to wait for another job."""
+    """A queued job, and its message unless it has to wait for another job or for its time; see `reaping.resend`."""
     job = Job(
         kind=kind, max_attempts=max_attempts, dataset_id=dataset_id, model_id=model_id, after_id=after_id,
-        payload=dict(payload or {}),
+        payload=dict(payload or {}), not_before=not_before,
     )
     tx.add(job)
     tx.flush()
-    if after_id is None or _succeeded(tx, after_id):
+    if not_before is None and (after_id is None or _succeeded(tx, after_id)):
         send(tx, job.id, kind)
     return job
 
@@ -112,18 +113,23 @@ def children(tx: Session, job_id: UUID) -> Sequence[Job]:
 
 def _claimable() -> ColumnElement[bool]:
     other = aliased(Job)
-    free = or_(Job.status == "queued", and_(Job.status == "running", Job.lease_until < clock), _served())
+    free = or_(Job.status == "queued", and_(Job.status == "running", Job.lease_until < clock), served())
     busy = exists().where(other.model_id == Job.model_id, other.status.in_(HOLDING), other.id != Job.id)
-    return and_(free, Job.attempt < Job.max_attempts, not_(Job.cancel_requested), not_(busy), _ready())
+    return and_(free, Job.attempt < Job.max_attempts, not_(Job.cancel_requested), not_(busy), ready())
 
 
-def _ready() -> ColumnElement[bool]:
-    """Nothing that the job has to wait for is still to be done."""
+def ready() -> ColumnElement[bool]:
+    """Nothing that the job has to wait for is still to be done, and its time has come."""
     first = aliased(Job)
-    return or_(Job.after_id.is_(None), exists().where(first.id == Job.after_id, first.status == "succeeded"))
+    alone = or_(Job.after_id.is_(None), exists().where(first.id == Job.after_id, first.status == "succeeded"))
+    return and_(alone, _due())
 
 
-def _served() -> ColumnElement[bool]:
+def _due() -> ColumnElement[bool]:
+    return or_(Job.not_before.is_(None), Job.not_before <= clock)
+
+
+def served() -> ColumnElement[bool]:
     """Parked, and every child has ended; until somebody takes it, it keeps its model to itself."""
     child = aliased(Job)
     return and_(Job.status == "waiting", not_(exists().where(child.parent_id == Job.id, child.status.in_(OPEN))))
@@ -225,7 +231,7 @@ def finish(
 ) -> None:
     """End the job; wake what waited for it or for its model."""
     job = hold(tx, claim)
-    _end(tx, job, status=status, error=error, result=result or {})
+    end(tx, job, status=status, error=error, result=result or {})
 
 
 def postpone(tx: Session, claim: Claim, *, error: str, wait: timedelta) -> None:
@@ -234,7 +240,8 @@ def postpone(tx: Session, claim: Claim, *, error: str, wait: timedelta) -> None:
     tx.execute(update(Job).where(Job.id == claim.job_id).values(lease_until=clock + wait, error=error))
 
 
-def _end(tx: Session, job: Job, *, status: End, error: str | None, result: Mapping[str, Any]) -> None:
+def end(tx: Session, job: Job, *, status: End, error: str | None, result: Mapping[str, Any]) -> None:
+    """End a job whose row the caller has locked; wake what waited for it or for its model."""
     tx.execute(
         update(Job)
         .where(Job.id == job.id)
@@ -244,7 +251,7 @@ def _end(tx: Session, job: Job, *, status: End, error: str | None, result: Mappi
     if job.parent_id is not None:
         _tell_parent(tx, job.parent_id)
     same_model = and_(Job.model_id.is_not(None), Job.model_id == job.model_id)
-    waiting = select(Job.id, Job.kind).where(Job.status == "queued", or_(Job.after_id == job.id, same_model))
+    waiting = select(Job.id, Job.kind).where(Job.status == "queued", or_(Job.after_id == job.id, same_model), _due())
     for job_id, kind in tx.execute(waiting).all():
         send(tx, job_id, kind)
 
@@ -271,7 +278,7 @@ def _tell_parent(tx: Session, parent_id: UUID) -> None:
         return
     parent.progress = parent.progress | {"done": parent.progress["done"] + 1}
     tx.flush()
-    if tx.scalar(select(Job.id).where(Job.id == parent_id, _served())) is not None:
+    if tx.scalar(select(Job.id).where(Job.id == parent_id, served())) is not None:
         send(tx, parent_id, parent.kind)
     else:
         wake(tx)
@@ -281,66 +288,6 @@ def cancel(tx: Session, job_id: UUID) -> None:
     """Stop it and its children now if no worker has it, or ask its worker to stop within a step."""
     job = lock(tx, job_id)
     if job.status in ("queued", "waiting"):
-        _end(tx, job, status="cancelled", error=None, result={})
+        end(tx, job, status="cancelled", error=None, result={})
         return
     tx.execute(update(Job).where(Job.id == job_id, Job.status == "running").values(cancel_requested=True))
-
-
-def reap(tx: Session) -> list[Job]:
-    """Queue again what lost its worker; returns the jobs that have no attempts left, now failed.
-
-    A job that was asked to stop and lost its worker is returned too, as cancelled.
-    """
-    ended: list[Job] = []
-    for job in _lost(tx):
-        if job.cancel_requested:
-            _end(tx, job, status="cancelled", error=None, result={})
-            ended.append(job)
-        elif job.attempt >= job.max_attempts:
-            error = job.error or "Its worker was lost"
-            _end(tx, job, status="failed", error=f"{error} (attempt {job.attempt} of {job.max_attempts})", result={})
-            ended.append(job)
-        else:
-            tx.execute(update(Job).where(Job.id == job.id).values(status="queued", lease_until=None))
-            send(tx, job.id, job.kind)
-    return ended
-
-
-def _lost(tx: Session) -> Iterator[Job]:
-    """Running jobs whose lease is over, locked; those that somebody else has locked are left for the next time."""
-    over = and_(Job.status == "running", Job.lease_until < clock)
-    for job_id, parent_id in tx.execute(select(Job.id, Job.parent_id).where(over)).all():
-        if parent_id is not None and _unlocked(tx, Job.id == parent_id) is None:
-            continue
-        job = _unlocked(tx, Job.id == job_id, over)
-        if job is not None:
-            yield job
-
-
-def _unlocked(tx: Session, *wanted: ColumnElement[bool]) -> Job | None:
-    query = select(Job).where(*wanted).with_for_update(skip_locked=True)
-    return tx.scalar(query.execution_options(populate_existing=True))
-
-
-def fail_dependents(tx: Session) -> list[Job]:
-    """Fail every queued job whose predecessor ended without success."""
-    first = aliased(Job)
-    orphans = tx.scalars(
-        select(Job)
-        .join(first, first.id == Job.after_id)
-        .where(Job.status == "queued", first.status.in_(["failed", "cancelled"]))
-        .with_for_update(skip_locked=True, of=Job)
-    ).all()
-    for job in orphans:
-        _end(tx, job, status="failed", error="The job that it waited for did not succeed", result={})
-    return list(orphans)
-
-
-def resend(tx: Session, *, silent_for: timedelta) -> int:
-    """New messages for jobs that nobody has taken for a while: a message or a whole broker may be lost."""
-    recent = exists().where(Outbox.job_id == Job.id, or_(Outbox.sent_at.is_(None), Outbox.sent_at > clock - silent_for))
-    due = or_(and_(Job.status == "queued", _ready()), _served())
-    quiet = tx.execute(select(Job.id, Job.kind).where(due, not_(recent))).all()
-    for job_id, kind in quiet:
-        send(tx, job_id, kind)
-    return len(quiet)

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import delete, exists, func, insert, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from service.db.tables.ledger import (
     Certificate,
+    EntryOfRequest,
     LedgerCheckpoint,
     LedgerHead,
     LedgerInbox,
@@ -21,18 +22,26 @@ from service.errors import NotFound
 SEQUENCER = 0x6C65_6467_6572  # the advisory lock of whoever writes the tree: "ledger"
 
 
-def add_certificate(tx: Session, certificate_id: UUID, *, request_id: UUID, envelope: bytes) -> bool:
-    """False if the request has one, or the id is taken."""
-    row = upsert(Certificate).values(id=certificate_id, request_id=request_id, envelope=envelope)
-    return tx.scalar(row.on_conflict_do_nothing().returning(Certificate.id)) is not None
+def add_certificate(
+    tx: Session, certificate_id: UUID, *, request_id: UUID, envelope: bytes, supersedes: UUID | None = None
+) -> bool:
+    """False if the request has one, that one has been superseded by another already, or the id is taken."""
+    values = {"id": certificate_id, "request_id": request_id, "envelope": envelope, "supersedes": supersedes}
+    return tx.scalar(upsert(Certificate).values(values).on_conflict_do_nothing().returning(Certificate.id)) is not None
 
 
-def enqueue(tx: Session, certificate_id: UUID, envelope: bytes) -> None:
-    tx.execute(insert(LedgerInbox).values(certificate_id=certificate_id, envelope=envelope))
+def enqueue(tx: Session, entry_id: UUID, envelope: bytes, *, kind: str, requests: Sequence[UUID]) -> None:
+    """Put a signed entry into the inbox, and remember which requests it speaks of."""
+    tx.execute(insert(LedgerInbox).values(entry_id=entry_id, kind=kind, envelope=envelope))
+    if requests:
+        tx.execute(insert(EntryOfRequest), [{"request_id": each, "entry_id": entry_id} for each in requests])
 
 
 def certificate_of(tx: Session, request_id: UUID) -> Certificate:
-    found = tx.scalar(select(Certificate).where(Certificate.request_id == request_id))
+    """The request's newest certificate, which supersedes the others."""
+    later = aliased(Certificate)
+    newest = ~exists().where(later.supersedes == Certificate.id)
+    found = tx.scalar(select(Certificate).where(Certificate.request_id == request_id, newest))
     if found is None:
         raise NotFound("The request has no certificate yet")
     return found
@@ -66,7 +75,7 @@ def advance(tx: Session, nodes: Sequence[tuple[Subtree, bytes]], *, size: int, f
 def settle(tx: Session, taken: Sequence[LedgerInbox], *, first: int, hashes: Sequence[bytes]) -> None:
     """Move entries from the inbox to the ledger, the first of them to index `first`."""
     leaves = [
-        {"idx": index, "leaf_hash": leaf, "certificate_id": each.certificate_id, "envelope": each.envelope}
+        {"idx": index, "leaf_hash": leaf, "entry_id": each.entry_id, "kind": each.kind, "envelope": each.envelope}
         for index, (each, leaf) in enumerate(zip(taken, hashes, strict=True), first)
     ]
     tx.execute(insert(LedgerLeaf), leaves)
@@ -98,8 +107,14 @@ def leaf(tx: Session, index: int) -> LedgerLeaf:
     return found
 
 
-def leaf_of(tx: Session, certificate_id: UUID) -> LedgerLeaf | None:
-    return tx.scalar(select(LedgerLeaf).where(LedgerLeaf.certificate_id == certificate_id))
+def leaf_of(tx: Session, entry_id: UUID) -> LedgerLeaf | None:
+    return tx.scalar(select(LedgerLeaf).where(LedgerLeaf.entry_id == entry_id))
+
+
+def entries_of(tx: Session, request_id: UUID) -> Sequence[LedgerLeaf]:
+    """All that the ledger says of a request, in order; what waits in the inbox is not yet said."""
+    of_request = select(EntryOfRequest.entry_id).where(EntryOfRequest.request_id == request_id)
+    return tx.scalars(select(LedgerLeaf).where(LedgerLeaf.entry_id.in_(of_request)).order_by(LedgerLeaf.idx)).all()
 
 
 def nodes(tx: Session, wanted: Sequence[Subtree]) -> Mapping[Subtree, bytes]:

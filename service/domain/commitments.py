@@ -1,25 +1,45 @@
 """What the index and the ledger know of a person: keyed references and salted commitments. Our own construction.
 
-    reference  = HMAC-SHA256(index key, kind ‖ 0x00 ‖ identifier)     the index stores only these
-    commitment = HMAC-SHA256(salt, reference)                         a fresh random salt per request
+    secret     = HMAC-SHA256(index key, kind ‖ 0x00 ‖ identifier)
+    reference  = SHA-256(secret ‖ kind ‖ 0x00 ‖ identifier)           the index stores only these
+    opening    = HMAC-SHA256(salt, reference)                         a fresh random salt per request
+    commitment = SHA-256(opening ‖ reference)
     forget root = RFC 6962 root over the sorted commitments           the certificate carries only this
 
-Deleting the salt makes the root unlinkable to anybody; who holds the salt can show that a reference was in the set.
+Without the index key a reference cannot be guessed from an identifier; deleting the salt makes the root unlinkable to
+anybody. Secret and opening of one sample, told to its person, show to everybody that just this identifier was in the
+set (both hashes bind), and say nothing of any other sample. Standard library only: part of the offline verifier.
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from secrets import token_bytes
 from typing import Literal
 
 from service.domain import merkle
 
 SALT_BYTES = 32
+Kind = Literal["sample", "subject"]
 
 
-def reference(index_key: bytes, kind: Literal["sample", "subject"], identifier: str) -> bytes:
+def secret(index_key: bytes, kind: Kind, identifier: str) -> bytes:
+    """What shows that a reference is that of an identifier; for its person alone."""
+    return hmac.digest(index_key, _named(kind, identifier), "sha256")
+
+
+def reference_of(secret: bytes, kind: Kind, identifier: str) -> bytes:
+    """The reference, from its secret."""
+    return sha256(secret + _named(kind, identifier)).digest()
+
+
+def reference(index_key: bytes, kind: Kind, identifier: str) -> bytes:
     """The pseudonym of a sample or a person; without the key it cannot be guessed from the identifier."""
-    return hmac.digest(index_key, kind.encode() + b"\0" + identifier.encode(), "sha256")
+    return reference_of(secret(index_key, kind, identifier), kind, identifier)
+
+
+def _named(kind: Kind, identifier: str) -> bytes:
+    return kind.encode() + b"\0" + identifier.encode()
 
 
 def new_salt() -> bytes:
@@ -27,28 +47,38 @@ def new_salt() -> bytes:
     return token_bytes(SALT_BYTES)
 
 
-def commitment(salt: bytes, ref: bytes) -> bytes:
-    """What a reference looks like in one request; two requests of one person share nothing."""
+def opening(salt: bytes, ref: bytes) -> bytes:
+    """What shows that a commitment is that of a reference; it tells nothing of the salt."""
     return hmac.digest(salt, ref, "sha256")
 
 
-def forget_root(salt: bytes, refs: Iterable[bytes]) -> bytes:
-    """Commits to a set of references: neither order nor repetition matters, and nothing can be read from it."""
-    return merkle.root(map(merkle.leaf_hash, _commitments(salt, refs)))
+def commitment_of(opening: bytes, ref: bytes) -> bytes:
+    """The commitment, from its opening."""
+    return sha256(opening + ref).digest()
 
 
-def forget_proof(salt: bytes, refs: Iterable[bytes], ref: bytes) -> tuple[int, int, list[bytes]]:
-    """(index, size, path) that shows one reference in the forget root, for `merkle.verify_inclusion`."""
-    commitments = _commitments(salt, refs)
-    leaves = [merkle.leaf_hash(each) for each in commitments]
-    index = commitments.index(commitment(salt, ref))
+def commitment(salt: bytes, ref: bytes) -> bytes:
+    """What a reference looks like in one request; two requests of one person share nothing."""
+    return commitment_of(opening(salt, ref), ref)
+
+
+def root(commitments: Iterable[bytes]) -> bytes:
+    """Commits to a set: neither order nor repetition matters, and nothing can be read from it."""
+    return merkle.root(map(merkle.leaf_hash, sorted(set(commitments))))
+
+
+def proof(commitments: Iterable[bytes], wanted: bytes) -> tuple[int, int, list[bytes]]:
+    """(index, size, path) that shows one commitment in the root, for `merkle.verify_inclusion`.
+
+    Raises:
+        ValueError: it is not among them.
+    """
+    ordered: Sequence[bytes] = sorted(set(commitments))
+    leaves = [merkle.leaf_hash(each) for each in ordered]
+    index = ordered.index(wanted)
 
     def hash_of(tree: merkle.Subtree) -> bytes:
         level, position = tree
         return merkle.root(leaves[position << level : (position + 1) << level])
 
     return index, len(leaves), merkle.inclusion(index, len(leaves), hash_of)
-
-
-def _commitments(salt: bytes, refs: Iterable[bytes]) -> list[bytes]:
-    return sorted({commitment(salt, ref) for ref in refs})

@@ -62,11 +62,19 @@ class AuditPlan(Value):
 NEED_REFERENCES = {"reference", "oracle_distance", "mia_nn"}
 
 
+class Erasure(Value):
+    """What follows a certificate: everything that still remembers is erased when the grace is over."""
+
+    grace_days: Annotated[float, Field(ge=0, le=90)] = 7    # in which one may go back; the legal date ends it earlier
+    rows: bool = True       # of the data set too, as soon as no other model has to forget them; False: keep them
+
+
 class Policy(Value):
     """The ladder is climbed until an attempt neither leaks nor breaks the utility guard."""
 
     ladder: Annotated[tuple[Method, ...], Field(min_length=1, max_length=8)] = (NablaTau(), Retrain())
     audit: AuditPlan = AuditPlan()
+    erasure: Erasure = Erasure()
 
     def rungs(self, kinds: Iterable[str]) -> tuple[Method, ...]:
         """The part of the ladder that can forget targets of all these kinds."""

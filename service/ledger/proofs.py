@@ -42,9 +42,9 @@ def between(tx: Session, first: int, second: int) -> list[bytes]:
     return merkle.consistency(first, second, _lookup(tx, merkle.consistency_subtrees(first, second)))
 
 
-def receipt(tx: Session, certificate_id: UUID) -> Receipt | None:
-    """The inclusion of a certificate under the first checkpoint that covers it; None while it waits in the inbox."""
-    leaf = ledger.leaf_of(tx, certificate_id)
+def receipt(tx: Session, entry_id: UUID) -> Receipt | None:
+    """The inclusion of an entry under the first checkpoint that covers it; None while it waits in the inbox."""
+    leaf = ledger.leaf_of(tx, entry_id)
     checkpoint = None if leaf is None else ledger.checkpoint_covering(tx, leaf.idx)
     if leaf is None or checkpoint is None:
         return None

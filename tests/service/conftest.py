@@ -167,7 +167,7 @@ def check(tmp_path: Path, log: Log) -> Callable[..., tuple[int | None, str]]:
 @pytest.fixture
 def model_id(engine: Engine) -> UUID:
     with transaction(engine) as tx:
-        dataset = Dataset(name="d", file_key="f", options={}, facts={})
+        dataset = Dataset(name="d", file_key="f", source_sha256="0" * 64, options={}, facts={})
         tx.add(dataset)
         tx.flush()
         model = Model(name="m", dataset_id=dataset.id, spec={}, policy={})

@@ -123,12 +123,12 @@ def assert_whole(engine, deployment):
     with transaction(engine) as tx:
         notes = tx.scalars(select(LedgerCheckpoint).order_by(LedgerCheckpoint.size)).all()
         issued = set(tx.scalars(select(Certificate.id)))
-        waiting = set(tx.scalars(select(LedgerInbox.certificate_id)))
+        waiting = set(tx.scalars(select(LedgerInbox.entry_id)))
         nodes = tx.scalar(select(func.count()).select_from(LedgerNode))
     assert [leaf.idx for leaf in leaves] == list(range(len(leaves)))
     assert [leaf.leaf_hash for leaf in leaves] == hashes
-    assert {leaf.certificate_id for leaf in leaves} | waiting == issued
-    assert not {leaf.certificate_id for leaf in leaves} & waiting
+    assert {leaf.entry_id for leaf in leaves} | waiting == issued
+    assert not {leaf.entry_id for leaf in leaves} & waiting
     assert nodes == sum(len(leaves) >> level for level in range(len(leaves).bit_length()))
     for note in notes:
         checkpoint = checkpoints.parse(note.note)

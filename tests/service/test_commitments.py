@@ -3,6 +3,7 @@
 from hashlib import sha256
 from itertools import permutations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,41 +19,58 @@ def hmac_by_hand(key, message):
     return sha256(bytes(b ^ 0x5C for b in block) + inner).digest()
 
 
-def test_a_reference_is_the_hmac_of_kind_and_identifier():
-    assert commitments.reference(KEY, "sample", "rivière-7") == hmac_by_hand(KEY, b"sample\0" + "rivière-7".encode())
+def test_a_reference_binds_an_identifier_to_a_secret_that_only_the_key_gives():
+    named = b"sample\0" + "rivière-7".encode()
+    secret = hmac_by_hand(KEY, named)
+
+    assert commitments.secret(KEY, "sample", "rivière-7") == secret
+    assert commitments.reference(KEY, "sample", "rivière-7") == sha256(secret + named).digest()
+    assert commitments.reference_of(secret, "sample", "rivière-8") != sha256(secret + named).digest()
 
 
 def test_a_sample_and_a_person_of_one_name_have_different_references():
     assert commitments.reference(KEY, "sample", "7") != commitments.reference(KEY, "subject", "7")
 
 
-def test_a_commitment_is_the_hmac_of_the_reference():
-    assert commitments.commitment(SALT, b"r" * 32) == hmac_by_hand(SALT, b"r" * 32)
+def committed(ref, salt=SALT):
+    return sha256(hmac_by_hand(salt, ref) + ref).digest()
+
+
+def test_a_commitment_binds_a_reference_to_an_opening_that_only_the_salt_gives():
+    ref = b"r" * 32
+
+    assert commitments.opening(SALT, ref) == hmac_by_hand(SALT, ref)
+    assert commitments.commitment(SALT, ref) == committed(ref)
+    assert commitments.commitment_of(hmac_by_hand(SALT, ref), b"q" * 32) != committed(ref)
 
 
 def test_the_forget_root_is_the_tree_over_the_sorted_commitments():
-    refs = [b"a" * 32, b"b" * 32, b"c" * 32]
-    low, middle, high = (sha256(b"\0" + each).digest() for each in sorted(hmac_by_hand(SALT, ref) for ref in refs))
+    several = [committed(each * 32) for each in (b"a", b"b", b"c")]
+    low, middle, high = (sha256(b"\0" + each).digest() for each in sorted(several))
     expected = sha256(b"\1" + sha256(b"\1" + low + middle).digest() + high).digest()
 
-    roots = {commitments.forget_root(SALT, order) for order in permutations([*refs, refs[0]])}
+    roots = {commitments.root(order) for order in permutations([*several, several[0]])}
 
     assert roots == {expected}
 
 
-@given(refs=references)
-def test_every_reference_can_be_shown_in_the_forget_root(refs):
-    root = commitments.forget_root(SALT, refs)
+@given(several=references)
+def test_every_commitment_can_be_shown_in_the_forget_root(several):
+    root = commitments.root(several)
 
-    for ref in refs:
-        index, size, path = commitments.forget_proof(SALT, refs, ref)
-        leaf = merkle.leaf_hash(commitments.commitment(SALT, ref))
-        assert merkle.verify_inclusion(index, size, path, leaf=leaf, root=root)
+    for each in several:
+        index, size, path = commitments.proof(several, each)
+        assert merkle.verify_inclusion(index, size, path, leaf=merkle.leaf_hash(each), root=root)
+
+
+def test_a_commitment_of_another_set_cannot_be_shown():
+    with pytest.raises(ValueError):
+        commitments.proof([b"a" * 32], b"b" * 32)
 
 
 def test_two_requests_of_one_person_share_nothing():
     salts = {commitments.new_salt() for _ in range(50)}
 
-    roots = {commitments.forget_root(salt, [b"r" * 32]) for salt in salts}
+    roots = {commitments.root([commitments.commitment(salt, b"r" * 32)]) for salt in salts}
 
     assert len(roots) == 50

@@ -44,7 +44,7 @@ def test_a_certificate_becomes_an_entry_with_its_exact_bytes(engine, deployment)
     leaf = leaves_of(engine)[0]
     with transaction(engine) as tx:
         stored = ledger.certificate_of(tx, request_id)
-        assert stored.id == leaf.certificate_id == certificate_id
+        assert stored.id == leaf.entry_id == certificate_id
         assert bytes(stored.envelope) == bytes(leaf.envelope) == envelope
         assert waiting(tx) == 0
     assert_whole(engine, deployment)

@@ -49,7 +49,7 @@ def certificate(request: DeletionRequest, done: Done, keys: Keys) -> Signed:
     """State what happened to this request, and sign it."""
     certificate_id = uuid4()
     subjects = {
-        "dataset": digest_of(done.plan.dataset.file_key),
+        "dataset": done.plan.dataset.source_sha256,
         "model-before": digest_of(done.weights_before),
         "model-after": digest_of(done.weights_after),
         "report.json": digest_of(done.reports["json"]),

@@ -15,7 +15,6 @@ from service.domain.policy import AuditPlan, Policy
 from service.domain.recipes import Method, Reference, Spec
 from service.domain.requests import ENDED
 from service.errors import Conflict, InvalidDataset
-from service.storage import digest_of
 from worker.case import AuditSets
 from worker.data import Rows, Split, load_tensors
 from worker.jobs.workshop import Workshop
@@ -72,7 +71,7 @@ class Plan:
         """What the audit of a model made by this method is told of where it comes from."""
         return Lineage(
             method=method,
-            dataset_sha256=digest_of(self.dataset.file_key),
+            dataset_sha256=self.dataset.source_sha256,
             index_commitment=self.commitment,
             absent_from_training=set(self.forget).isdisjoint(self.retained),
         )

@@ -106,7 +106,7 @@ def _conclude(workshop: Workshop, claim: Claim, task: Task, parts: Sequence[Job]
         raise JobError(f"Some shadows could not be made: {failed.error or failed.status}")
     seen, phase = [_load(workshop, part.result["shadows"]) for part in parts], pulse.phase("conclude")
     phase(0, 1)
-    digest = digest_of(task.dataset.file_key)
+    digest = task.dataset.source_sha256
     report = conclude(seen, task.plan, spec=task.spec, dataset_sha256=digest)
     key = workshop.store.put_bytes(report.model_dump_json().encode())
     with transaction(workshop.engine) as tx:
@@ -125,7 +125,7 @@ def evidence(workshop: Workshop, plan: Plan, method: Method | None) -> RecipeEvi
     """What the last finished audit of this method, recipe and data set found; None if there was none."""
     if method is None:
         return None
-    wanted = recipe_sha256(digest_of(plan.dataset.file_key), plan.spec, method)
+    wanted = recipe_sha256(plan.dataset.source_sha256, plan.spec, method)
     with transaction(workshop.engine) as tx:
         known = recipe_audits.newest(tx, dataset_id=plan.dataset.id, recipe_sha256=wanted)
     if known is None or known.report_key is None:

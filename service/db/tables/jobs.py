@@ -14,7 +14,8 @@ class Job(Base):
     __tablename__ = "job"
     __table_args__ = (
         CheckConstraint(
-            "kind IN ('index', 'train', 'unlearn', 'audit', 'reference', 'recipe', 'shadows', 'canaries')", name="kind"
+            "kind IN ('index', 'train', 'unlearn', 'audit', 'reference', 'recipe', 'shadows', 'canaries', 'erase')",
+            name="kind",
         ),
         CheckConstraint(
             "status IN ('queued', 'running', 'waiting', 'succeeded', 'failed', 'cancelled')", name="status"
@@ -41,6 +42,7 @@ class Job(Base):
     payload: Mapped[dict[str, Any]] = mapped_column(default=dict)           # what its kind needs to know
     attempt: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int]
+    not_before: Mapped[datetime | None]         # the clock has to say so much before it may start
     fence: Mapped[int] = mapped_column(default=0)
     lease_until: Mapped[datetime | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)

@@ -2,19 +2,25 @@
 
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, LargeBinary, SmallInteger, Text
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, SmallInteger, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db.tables.base import Base, CreatedAt, Id, Serial
 
 
 class Certificate(Base):
-    """A signed envelope, byte for byte as it was signed."""
+    """A signed envelope, byte for byte as it was signed; a request has one that supersedes none."""
 
     __tablename__ = "certificate"
+    __table_args__ = (
+        Index(
+            "ix_certificate_first_of_request", "request_id", unique=True, postgresql_where=text("supersedes IS NULL")
+        ),
+    )
 
     id: Mapped[Id]
-    request_id: Mapped[UUID] = mapped_column(ForeignKey("deletion_request.id"), unique=True)
+    request_id: Mapped[UUID] = mapped_column(ForeignKey("deletion_request.id"), index=True)
+    supersedes: Mapped[UUID | None] = mapped_column(ForeignKey("certificate.id"), unique=True)
     envelope: Mapped[bytes]
     issued_at: Mapped[CreatedAt]
 
@@ -25,7 +31,8 @@ class LedgerInbox(Base):
     __tablename__ = "ledger_inbox"
 
     id: Mapped[Serial]
-    certificate_id: Mapped[UUID] = mapped_column(ForeignKey("certificate.id"), unique=True)
+    entry_id: Mapped[UUID] = mapped_column(unique=True)     # a certificate's own id, or a fresh one
+    kind: Mapped[str]                                       # domain.entries.Kind
     envelope: Mapped[bytes]
     created_at: Mapped[CreatedAt]
 
@@ -37,9 +44,19 @@ class LedgerLeaf(Base):
 
     idx: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     leaf_hash: Mapped[bytes]
-    certificate_id: Mapped[UUID] = mapped_column(ForeignKey("certificate.id"), unique=True)
+    entry_id: Mapped[UUID] = mapped_column(unique=True)
+    kind: Mapped[str]
     envelope: Mapped[bytes]
     sequenced_at: Mapped[CreatedAt]
+
+
+class EntryOfRequest(Base):
+    """Which entries speak of a request: its certificates, attempts, failures, erasures and corrections."""
+
+    __tablename__ = "entry_of_request"
+
+    request_id: Mapped[UUID] = mapped_column(ForeignKey("deletion_request.id"), primary_key=True)
+    entry_id: Mapped[UUID] = mapped_column(primary_key=True)
 
 
 class LedgerNode(Base):
@@ -72,3 +89,26 @@ class LedgerCheckpoint(Base):
     root: Mapped[bytes]
     note: Mapped[str] = mapped_column(Text)
     published_at: Mapped[CreatedAt]
+
+
+class LedgerAnchored(Base):
+    """A checkpoint that was written down outside; the anchor is named by a digest, for its URL may hold a secret."""
+
+    __tablename__ = "ledger_anchored"
+
+    anchor: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[CreatedAt]
+
+
+class LedgerCheck(Base):
+    """What a monitor found when it replayed the ledger."""
+
+    __tablename__ = "ledger_check"
+
+    id: Mapped[Serial]
+    size: Mapped[int] = mapped_column(BigInteger)       # entries that were replayed
+    ok: Mapped[bool]
+    fault: Mapped[str | None]                           # the first difference
+    seconds: Mapped[float]
+    at: Mapped[CreatedAt]

@@ -1,5 +1,6 @@
 """Models and their versions; a version is one set of weights in the store."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,7 @@ class ModelVersion(Base):
     number: Mapped[int]
     status: Mapped[str] = mapped_column(default="active")
     origin: Mapped[str]
-    weights_key: Mapped[str]
+    weights_key: Mapped[str]                    # names the digest even when the weights are gone
+    erased_at: Mapped[datetime | None]
     job_id: Mapped[UUID | None] = mapped_column(ForeignKey("job.id"))
     created_at: Mapped[CreatedAt]

@@ -47,6 +47,7 @@ class ForgetRow(Base):
 
     request_id: Mapped[UUID] = mapped_column(ForeignKey("deletion_request.id"), primary_key=True)
     row: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    commitment: Mapped[bytes]                   # salted; see domain.commitments
 
 
 class CommitmentSalt(Base):
