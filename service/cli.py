@@ -15,7 +15,18 @@ from service.settings import Settings
 
 app = App(name="expunge", help="Unlearning as a service: forget, attack the result, certify it.")
 keys_app = App(name="keys", help="Signing keys.")
-app.command(keys_app)
+ledger_app = App(name="ledger", help="What was issued: check it, correct it, unlink it.")
+benches = App(name="bench", help="Measure; --json prints one JSON object.")
+for group in (keys_app, ledger_app, benches):
+    app.command(group)
+keys_app.command("service.commands.keys:rotate")
+keys_app.command("service.commands.keys:retire")
+ledger_app.command("service.commands.monitor:monitor")
+ledger_app.command("service.commands.corrections:revoke")
+ledger_app.command("service.commands.corrections:supersede")
+ledger_app.command("service.commands.salts:forget_salt")
+app.command("service.commands.receipts:verify_receipt")
+benches.command("service.commands.bench:ledger")
 console = Console(stderr=True)
 
 

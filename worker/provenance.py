@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from service.domain.certificates import Environment
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("service", "worker")
 LIBRARIES = ("numpy", "safetensors", "scipy", "torch")
@@ -30,6 +32,24 @@ def versions() -> dict[str, str]:
     """Versions of Python, of us, and of the libraries that the numbers depend on."""
     known = {name: version(name) for name in (*LIBRARIES, "expunge")}
     return {"python": platform.python_version(), "cuda": torch.version.cuda or "none", **known}
+
+
+def environment(device: torch.device) -> Environment:
+    """Where the work was done, as the certificate says it."""
+    return Environment(
+        platform=platform.platform(aliased=True, terse=True),
+        accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        driver=_driver() if device.type == "cuda" else None,
+        threads=torch.get_num_threads(),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        image_sha256=None,
+    )
+
+
+def _driver() -> str | None:
+    """Of the kernel module, where the system tells it."""
+    told = Path("/proc/driver/nvidia/version")
+    return told.read_text("utf-8").splitlines()[0][:200] if told.exists() else None
 
 
 def device_name(device: torch.device) -> str:

@@ -27,6 +27,9 @@ Seconds = Annotated[float, Field(ge=0)]
 Interval = tuple[float, float]
 VerdictValue = Literal["EQUIVALENT_WITHIN_MARGIN", "LEAK_DETECTED", "INCONCLUSIVE"]
 Recipe = dict[str, JsonValue]
+ErasedKind = Literal[
+    "weights", "reference", "checkpoint", "shadows", "logits", "embeddings", "dataset-file", "dataset-rows", "index"
+]
 
 
 class Request(Value):
@@ -40,6 +43,7 @@ class Request(Value):
     ground: Slug
     received_at: Utc
     due_at: Utc
+    due_basis: Sentence
 
 
 class Attempt(Value):
@@ -50,19 +54,37 @@ class Attempt(Value):
     verdict: VerdictValue | None = None     # None: it ended before the audit
     seconds: Seconds
     headline: Annotated[dict[Slug, float], Field(default_factory=dict)]
+    report_sha256: Digest | None = None     # of the audit's report, where there was one
+
+
+class Environment(Value):
+    """On what the work was done."""
+
+    platform: Sentence
+    accelerator: Sentence | None            # None: a CPU did it
+    driver: Sentence | None                 # of the accelerator
+    threads: Annotated[int, Field(gt=0)]
+    deterministic: bool                     # whether torch was held to algorithms that repeat their bits
+    image_sha256: Digest | None             # of the container, where the operator says it
 
 
 class Procedure(Value):
     """What was done, with every attempt; a certificate that hides a failed one cannot be built."""
 
     method: Recipe
+    training_sha256: Digest     # of the recipe that the model was trained with, canonical JSON
     seed: Seed
     code_digest: Digest
     versions: dict[str, Sentence]
     device: Sentence
+    environment: Environment
+    job_id: UUID
+    runs: Annotated[int, Field(gt=0)]       # of the job: a worker that was lost is followed by another
+    parent_job_id: UUID | None              # that made the model before; None: it was uploaded
     started_at: Utc
     finished_at: Utc
     seconds: Seconds
+    accelerator_seconds: Seconds            # of all attempts and comparisons; 0 on a CPU
     attempts: Annotated[tuple[Attempt, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -95,10 +117,23 @@ class RecipeAudit(Value):
     same_code: bool             # as the code that served this request
 
 
+class Attack(Value):
+    """An attack that was tried, and how strong it was; `metrics` say what it saw."""
+
+    rung: Slug
+    signals: tuple[Slug, ...] = ()
+    n_member: Annotated[int, Field(ge=0)]
+    n_nonmember: Annotated[int, Field(ge=0)]
+    n_models: Annotated[int, Field(ge=0)]       # that were trained for comparison
+    smallest_detectable: float | None           # distance of the AUC from the reference that would have been seen
+
+
 class Evidence(Value):
     """What the audit saw; the whole report is bound by its digest."""
 
+    attacks: Annotated[tuple[Attack, ...], Field(min_length=1)]
     metrics: tuple[Metric, ...]
+    intervals: Sentence                         # how they were made, and at which level
     report_sha256: Digest
     references_k: Annotated[int, Field(ge=0)]
     recipe_audit: RecipeAudit | None = None     # None: nobody has audited the recipe of the published method
@@ -109,15 +144,33 @@ class Verdict(Value):
 
     value: VerdictValue
     reason: Sentence
-    policy_sha256: Digest
+    policy: Recipe                              # domain.policy.Policy, in full
+    policy_sha256: Digest                       # of its canonical JSON
     exact: bool
 
 
-class FollowUp(Value):
-    """What was erased and who was told: digests and references, no names."""
+class Thing(Value):
+    """One object that remembers, or did."""
 
-    erased: tuple[Sentence, ...] = ()
-    notified: tuple[Sentence, ...] = ()
+    kind: ErasedKind
+    sha256: Digest
+
+
+class Notified(Value):
+    """A recipient of the model before, who was told."""
+
+    recipient: Digest                           # salted
+    at: Utc
+
+
+class FollowUp(Value):
+    """What is erased and who is told: digests and times, no names. What happens later are entries of their own."""
+
+    erase_by: Utc | None                        # None: the policy keeps nothing that could be erased
+    to_erase: tuple[Thing, ...] = ()
+    erased: tuple[Thing, ...] = ()
+    notified: tuple[Notified, ...] = ()
+    suppressed: bool                            # whether later data sets that hold the rows will be refused
 
 
 class Predicate(Value):
@@ -128,7 +181,8 @@ class Predicate(Value):
     evidence: Evidence
     verdict: Verdict
     limits: Annotated[tuple[Sentence, ...], Field(min_length=1)]
-    follow_up: FollowUp = FollowUp()
+    follow_up: FollowUp
+    supersedes: UUID | None = None              # an earlier certificate of the request, which no longer counts
     float_digits: Literal[9] = DIGITS
 
 

@@ -9,13 +9,20 @@ from uuid import UUID
 
 from pydantic import Field
 
-from service.domain.certificates import STATEMENT_TYPE, Attempt, Digest, Sentence, Subject, Utc, canonical
+from service.domain.certificates import (
+    STATEMENT_TYPE,
+    Attempt,
+    Digest,
+    ErasedKind,
+    Sentence,
+    Subject,
+    Thing,
+    Utc,
+    canonical,
+)
 from service.domain.values import Value
 
 Kind = Literal["certificate", "attempt", "failure", "erasure", "correction", "key", "salt"]
-ErasedKind = Literal[
-    "weights", "reference", "checkpoint", "shadows", "logits", "embeddings", "dataset-file", "dataset-rows", "index"
-]
 Reason = Literal[
     "evidence-was-wrong", "audited-again", "issued-by-mistake", "key-compromised", "data-was-wrong", "other"
 ]
@@ -66,19 +73,12 @@ class Erased(Entry):
 
     request_ids: Annotated[tuple[UUID, ...], Field(min_length=1)]
     job_id: UUID
-    erased: tuple["Thing", ...]
+    erased: tuple[Thing, ...]
     kept: tuple["Kept", ...] = ()
     rows: Annotated[int, Field(ge=0)]           # of the data set that were taken out of file, tensors and index
     suppressed: Annotated[int, Field(ge=0)]     # references that no later data set may hold
     limits: tuple[Sentence, ...]
     at: Utc
-
-
-class Thing(Value):
-    """One object of the store."""
-
-    kind: ErasedKind
-    sha256: Digest
 
 
 class Kept(Value):

@@ -30,6 +30,7 @@ class Vkey(NamedTuple):
 
     name: str
     public: bytes
+    until: int | None = None        # entries from this index on, and trees larger than it, are not this key's
 
     @property
     def id(self) -> bytes:

@@ -54,21 +54,33 @@ def predicate(certificate_id, request_id, recipe_audit=None):
         name="auc_loss", definition="area under the ROC curve of the loss", before=0.763, after=0.5 + 1 / 3e4,
         reference=0.496, before_ci=(0.75, 0.78), after_ci=(0.48, 0.52), reference_ci=(0.47, 0.52),
     )  # fmt: skip
+    environment = certificates.Environment(
+        platform="Linux", accelerator=None, driver=None, threads=1, deterministic=False, image_sha256=None
+    )
+    attack = certificates.Attack(
+        rung="population", signals=("loss",), n_member=3, n_nonmember=90, n_models=1, smallest_detectable=0.08
+    )
     return certificates.Predicate(
         request=certificates.Request(
             certificate_id=certificate_id, request_id=request_id, target_kind="samples", n_samples=3,
             forget_root="0f" * 32, ground="art-17-1-b", received_at=start, due_at=due,
+            due_basis="one month",
         ),
         procedure=certificates.Procedure(
-            method=method, seed=7, code_digest="ab" * 32, versions={"torch": "2.11.0"}, device="cpu", started_at=start,
+            method=method, training_sha256="ef" * 32, environment=environment, job_id=UUID(int=3), runs=1,
+            parent_job_id=UUID(int=4), accelerator_seconds=0, seed=7,
+            code_digest="ab" * 32, versions={"torch": "2.11.0"}, device="cpu", started_at=start,
             finished_at=end, seconds=7.5, attempts=(leaked, passed),
         ),
         evidence=certificates.Evidence(
-            metrics=(metric,), report_sha256=sha256(REPORT).hexdigest(), references_k=1, recipe_audit=recipe_audit
+            attacks=(attack,), intervals="95 %", metrics=(metric,),
+            report_sha256=sha256(REPORT).hexdigest(), references_k=1, recipe_audit=recipe_audit
         ),
         verdict=certificates.Verdict(
-            value="EQUIVALENT_WITHIN_MARGIN", reason="within the margin", policy_sha256="cd" * 32, exact=False
+            value="EQUIVALENT_WITHIN_MARGIN", reason="within the margin", policy={}, policy_sha256="cd" * 32,
+            exact=False,
         ),
+        follow_up=certificates.FollowUp(erase_by=due, suppressed=True),
         limits=certificates.limits(exact=False),
     )  # fmt: skip
 

@@ -9,16 +9,18 @@ from uuid import UUID, uuid4
 
 import torch
 
-from service.db.tables import DeletionRequest
+from service.db.tables import DeletionRequest, Job
 from service.domain import certificates as c
+from service.domain.evidence import evidence
 from service.domain.recipes import ours
-from service.domain.report import AuditReport, Result
+from service.domain.report import AuditReport
 from service.ledger.envelopes import seal
 from service.ledger.keys import Keys
 from service.storage import digest_of
 from worker import provenance
 from worker.jobs.ladder import Attempt
 from worker.jobs.material import Plan
+from worker.lineage import hashed
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class Done:
     weights_before: str             # keys in the store
     weights_after: str
     reports: dict[str, str]         # json, html, pdf
-    started: datetime
+    job: Job
+    parent_job_id: UUID | None      # that made the model before
+    compared_s: float               # that trainings for comparison took
     device: torch.device
 
     @property
@@ -58,13 +62,14 @@ def certificate(request: DeletionRequest, done: Done, keys: Keys) -> Signed:
     predicate = c.Predicate(
         request=_request(certificate_id, request),
         procedure=_procedure(done),
-        evidence=_evidence(done, subjects["report.json"]),
+        evidence=evidence(done.report, subjects["report.json"]),
         verdict=_verdict(done),
         limits=(
             *c.limits(exact=done.exact, ours=ours(done.attempts[-1].method)),
             *_shared(request, done),
             *_limits_of_evidence(done),
         ),
+        follow_up=_follow_up(done),
     )
     return Signed(certificate_id, seal(c.statement(subjects, predicate), keys.certificate))
 
@@ -100,19 +105,27 @@ def _request(certificate_id: UUID, request: DeletionRequest) -> c.Request:
         ground=request.ground,
         received_at=request.received_at,
         due_at=request.due_at,
+        due_basis=request.due_basis,
     )
 
 
 def _procedure(done: Done) -> c.Procedure:
+    finished = datetime.now(UTC)
     return c.Procedure(
         method=done.attempts[-1].method.model_dump(mode="json"),
+        training_sha256=hashed(done.plan.spec),
         seed=done.plan.spec.training.seed,
         code_digest=provenance.code_digest(),
         versions=provenance.versions(),
         device=provenance.device_name(done.device),
-        started_at=done.started,
-        finished_at=datetime.now(UTC),
+        environment=provenance.environment(done.device),
+        job_id=done.job.id,
+        runs=done.job.attempt,
+        parent_job_id=done.parent_job_id,
+        started_at=done.job.started_at or finished,
+        finished_at=finished,
         seconds=done.attempts[-1].seconds,
+        accelerator_seconds=_accelerator_seconds(done),
         attempts=tuple(_attempt(each) for each in done.attempts),
     )
 
@@ -138,82 +151,26 @@ def _headline(report: AuditReport) -> dict[str, float]:
     return {name: numbers[name] for name in ("auc_before", "auc_after", "auc_reference") if numbers[name] is not None}
 
 
-def _evidence(done: Done, report_sha256: str) -> c.Evidence:
-    report = done.report
-    metrics = (*map(_auc, report.results), *_accuracies(report), *_epsilon(report))
-    return c.Evidence(
-        metrics=metrics, report_sha256=report_sha256, references_k=report.references.k,
-        recipe_audit=_recipe_audit(report),
-    )
-
-
-def _recipe_audit(report: AuditReport) -> c.RecipeAudit | None:
-    seen = report.recipe_evidence
-    if seen is None:
-        return None
-    return c.RecipeAudit(
-        report_sha256=seen.report_sha256, n_models=seen.n_in_unlearned + seen.n_out,
-        auc_original=seen.auc_original, auc=seen.auc, same_code=seen.same_code,
-    )
-
-
-def _epsilon(report: AuditReport) -> list[c.Metric]:
-    """Only where canaries gave one; a rung that was skipped claims nothing."""
-    seen = report.epsilon
-    if seen is None:
-        return []
-    level = f"at level {seen.alpha:g} and delta {seen.delta:g}; these canaries could show at most {seen.ceiling:.2f}"
-    definition = f"Lower bound on epsilon of training and unlearning together, from {seen.n} canaries, {level}"
-    return [c.Metric(name="epsilon_lower_bound", definition=definition, after=seen.value)]
-
-
-AGAINST: dict[str, str] = {
-    "calibrated": "confidence, less the mean of retrained models",
-    "rmia": "RMIA (arXiv:2312.03262) beside retrained models",
-}
-
-
-def _auc(result: Result) -> c.Metric:
-    reference, signal = result.auc_reference_ci95, AGAINST.get(result.signal, result.signal.replace("_", " "))
-    return c.Metric(
-        name=f"auc_{result.signal}",
-        definition=f"Attack AUC of {signal}, forgotten against held-out rows; 95 % interval",
-        before=result.auc_original,
-        before_ci=result.auc_original_ci95,
-        after=result.auc,
-        after_ci=result.auc_ci95,
-        reference=None if reference is None else result.auc_reference,
-        reference_ci=reference,
-    )
-
-
-def _accuracies(report: AuditReport) -> list[c.Metric]:
-    sets = {"retain": report.utility.retain, "forget": report.utility.forget, "holdout": report.utility.holdout}
-    return [
-        c.Metric(
-            name=f"accuracy_{name}",
-            definition=f"Share of {name} rows predicted right; 95 % interval",
-            before=seen.before,
-            before_ci=seen.before_ci95,
-            after=seen.after,
-            after_ci=seen.after_ci95,
-            reference=seen.reference,
-            reference_ci=seen.reference_ci95,
-        )
-        for name, seen in sets.items()
-        if seen is not None
-    ]
-
-
 def _verdict(done: Done) -> c.Verdict:
     policy = done.plan.policy.model_dump(mode="json")
     said = done.report.verdict
     return c.Verdict(
         value=said.value,
         reason=said.reason_code,
+        policy=policy,
         policy_sha256=hashlib.sha256(c.canonical(policy)).hexdigest(),
         exact=done.exact,
     )
+
+
+def _accelerator_seconds(done: Done) -> float:
+    spent = sum(each.seconds for each in done.attempts) + done.compared_s
+    return spent if done.device.type == "cuda" else 0.0
+
+
+def _follow_up(done: Done) -> c.FollowUp:
+    """What the erase job will do; see `jobs.erase`."""
+    return c.FollowUp(erase_by=None, suppressed=done.plan.policy.erasure.rows)
 
 
 def _shared(request: DeletionRequest, done: Done) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Serve the deletion requests of one job: climb the ladder, publish the new version, certify each request."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 
 from service.db import deletion_requests, jobs, models
@@ -41,7 +40,9 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
         weights_before=version.weights_key,
         weights_after=workshop.store_weights(chosen.model),
         reports=workshop.store_report(chosen.report),
-        started=job.started_at or datetime.now(UTC),
+        job=job,
+        parent_job_id=version.job_id,
+        compared_s=sum(each.seconds for each in known),
         device=workshop.torch_device,
     )
     _publish(workshop, claim, done, _result(rows, known, done))
