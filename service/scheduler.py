@@ -10,10 +10,10 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError as DatabaseError
 
-from service.db import endings, jobs, outbox, reaping
+from service.db import jobs, outbox, reaping
 from service.db.session import connect, transaction
 from service.errors import LedgerBroken
-from service.ledger import keys
+from service.ledger import failures, keys
 from service.ledger.sequencer import sequence
 from service.queue import make_app, publish
 from service.settings import Settings
@@ -27,11 +27,11 @@ def relay(engine: Engine, send: Callable[[outbox.Outbox], None]) -> None:
         outbox.relay(tx, send)
 
 
-def reap(engine: Engine) -> None:
+def reap(engine: Engine, signers: keys.Keys) -> None:
     """Jobs whose worker is gone are queued again or have failed; their requests are told."""
     with transaction(engine) as tx:
         for job in [*reaping.reap(tx), *reaping.fail_dependents(tx)]:
-            endings.settle(tx, job, cancelled=job.cancel_requested)
+            failures.settle(tx, job, cancelled=job.cancel_requested, keys=signers)
         reaping.resend(tx, silent_for=SILENT_FOR)
 
 
@@ -46,7 +46,7 @@ def run(settings: Settings, *, stop: threading.Event, every_s: float = 1.0) -> N
         with transaction(engine) as tx:
             sequence(tx, signers, settings.origin)
 
-    steps = (lambda: reap(engine), lambda: relay(engine, lambda message: publish(app, message)), order)
+    steps = (lambda: reap(engine, signers), lambda: relay(engine, lambda message: publish(app, message)), order)
     while not stop.is_set():
         try:
             _tick_on_wake(url, steps, stop, every_s)

@@ -1,16 +1,23 @@
 """What the end of a job means for the resource that it worked for."""
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from service.db import datasets, deletion_requests
-from service.db.tables import Job
+from service.db.tables import DeletionRequest, Job
 from service.domain.requests import ENDED, State
 
 
-def settle(tx: Session, job: Job, *, cancelled: bool) -> None:
-    """A job ended without success: its data set is unusable, or its requests have failed or are cancelled."""
+def settle(tx: Session, job: Job, *, cancelled: bool) -> Sequence[DeletionRequest]:
+    """A job ended without success: its data set is unusable, or its requests have failed or are cancelled.
+
+    Returns:
+        The requests that have failed by it.
+    """
     if job.kind == "index" and job.dataset_id is not None:
         datasets.mark(tx, job.dataset_id, status="failed")
-    for request in deletion_requests.of_job(tx, job.id):
-        if request.state not in ENDED:
-            deletion_requests.move(tx, request, State.CANCELLED if cancelled else State.FAILED)
+    live = [request for request in deletion_requests.of_job(tx, job.id) if request.state not in ENDED]
+    for request in live:
+        deletion_requests.move(tx, request, State.CANCELLED if cancelled else State.FAILED)
+    return () if cancelled else live

@@ -18,10 +18,11 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://expunge.example/unlearning-certificate/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 DIGITS = 9      # significant decimal digits: enough to restore every float32
+SENTENCE = 500  # characters at most
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Slug = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-Sentence = Annotated[str, Field(min_length=1, max_length=500)]
+Sentence = Annotated[str, Field(min_length=1, max_length=SENTENCE)]
 Utc = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
 Seconds = Annotated[float, Field(ge=0)]
 Interval = tuple[float, float]

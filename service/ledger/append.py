@@ -1,6 +1,6 @@
 """Issuing: an entry and its place in the queue for the ledger, in the transaction of what it speaks of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
@@ -26,6 +26,15 @@ def issue(
     ):
         raise AlreadyExists("The request has its certificate already")
     ledger.enqueue(tx, certificate_id, envelope, kind="certificate", requests=[request_id])
+
+
+PART = 500      # requests that one entry names at most, so that its envelope stays below the 65,535 bytes of a tile's
+
+
+def parts(requests: Sequence[UUID]) -> Iterator[tuple[UUID, ...]]:
+    """Requests in the portions in which an entry may name them."""
+    for first in range(0, len(requests), PART):
+        yield tuple(requests[first : first + PART])
 
 
 def record(

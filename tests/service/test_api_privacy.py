@@ -16,10 +16,9 @@ from starlette.testclient import TestClient
 from service import log
 from service.db.session import transaction
 from service.ledger.sequencer import sequence
-from service.scheduler import reap
 from service.storage import FileStore, Store
 from tests.service.conftest import Trained
-from tests.service.world import AUDIT, Tripwire, ask, person, stored
+from tests.service.world import AUDIT, Tripwire, ask, person, reap, stored
 
 IDENTIFIER = re.compile(r"(person|row)-(train|validation|holdout)-\d")
 

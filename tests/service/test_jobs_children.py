@@ -15,8 +15,7 @@ from service.db.jobs import Child, Claim
 from service.db.session import transaction
 from service.db.tables import Job
 from service.errors import Cancelled, LostLease
-from service.scheduler import reap
-from tests.service.world import stored, together
+from tests.service.world import reap, stored, together
 
 LEASE = timedelta(minutes=1)
 LOST = "UPDATE job SET lease_until = clock_timestamp() - interval '1 second' WHERE id = :id"

@@ -11,9 +11,8 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from service.scheduler import reap
 from tests.service.conftest import Trained
-from tests.service.world import AUDIT, MODEL, ask, files, person, stored
+from tests.service.world import AUDIT, MODEL, ask, files, person, reap, stored
 from tests.tiny import tiny_rows
 
 LOST = "UPDATE job SET lease_until = clock_timestamp() - interval '1 second' WHERE id = :id"

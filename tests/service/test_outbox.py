@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from service.db import jobs, outbox
 from service.db.session import transaction
 from service.db.tables import Outbox
-from service.scheduler import SILENT_FOR, reap, relay
-from tests.service.world import together
+from service.scheduler import SILENT_FOR, relay
+from tests.service.world import reap, together
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from service.scheduler import reap
 from tests.service.conftest import Trained
-from tests.service.world import AUDIT, ask, person
+from tests.service.world import AUDIT, ask, person, reap
 
 LOST = "UPDATE job SET lease_until = clock_timestamp() - interval '1 second' WHERE status = 'running'"
 TWO: dict[str, Any] = {"ladder": [{"name": "retrain"}], "audit": AUDIT | {"references": 2}}

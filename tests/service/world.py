@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar
 
 from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
+from service import scheduler
 from service.db.session import transaction
 from service.db.tables import Base
+from service.ledger import keys
 from service.storage import Blobs
 from tests.tiny import MODEL as TINY
 
@@ -46,6 +50,17 @@ def together(n: int, do: Callable[[int], T]) -> list[T]:
     """Do it n times at once; the results in order."""
     with ThreadPoolExecutor(n) as pool:
         return list(pool.map(do, range(n)))
+
+
+@cache
+def _signers() -> keys.Keys:
+    with TemporaryDirectory(prefix="expunge-test-") as folder:
+        return keys.new(Path(folder) / "keys", "test.example/log")
+
+
+def reap(engine: Engine) -> None:
+    """What the scheduler does with lost jobs, with keys of its own."""
+    scheduler.reap(engine, _signers())
 
 
 class Tripwire:

@@ -7,14 +7,14 @@ from typing import Literal
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
-from service.db import endings, jobs
+from service.db import jobs
 from service.db.jobs import Claim
 from service.db.session import transaction
 from service.db.tables import Job
 from service.errors import Cancelled, ExpungeError, LostLease, Unavailable
+from service.ledger import failures
 from worker.jobs import audit, canaries, index, recipe, reference, train, unlearn
 from worker.jobs.pulse import Pulse
 from worker.jobs.workshop import Workshop
@@ -37,7 +37,7 @@ def run(workshop: Workshop, job_id: UUID) -> None:
         with Pulse(workshop.engine, claim, lease=workshop.lease) as pulse:
             ending = _do(workshop, job, claim, pulse)
         if ending is not None:
-            _write(workshop.engine, job, claim, ending)
+            _write(workshop, job, claim, ending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +81,13 @@ def _where(error: Exception) -> str:
     return "" if trace is None else f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}"
 
 
-def _write(engine: Engine, job: Job, claim: Claim, ending: Ending) -> None:
+def _write(workshop: Workshop, job: Job, claim: Claim, ending: Ending) -> None:
     try:
-        with transaction(engine) as tx:
+        with transaction(workshop.engine) as tx:
             if ending.status == "postponed":
                 jobs.postpone(tx, claim, error=ending.error, wait=timedelta(seconds=5 * job.attempt**2))
                 return
             jobs.finish(tx, claim, status=ending.status, error=ending.error)
-            endings.settle(tx, job, cancelled=ending.status == "cancelled")
+            failures.settle(tx, job, cancelled=ending.status == "cancelled", keys=workshop.keys)
     except LostLease:
         log.warning("job.lost")
