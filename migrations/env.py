@@ -3,7 +3,7 @@
 from typing import Literal
 
 from alembic import context
-from sqlalchemy import ARRAY
+from sqlalchemy import ARRAY, Connection, text
 
 from service.db.tables import Base
 
@@ -15,6 +15,15 @@ def render_item(kind: str, item: object, _: object) -> str | Literal[False]:
     return False
 
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata, render_item=render_item)
+def become_owner(connection: Connection) -> None:
+    """What a migration after 0004 makes belongs to the role that it made, whoever logs in."""
+    owner = "SELECT tableowner FROM pg_tables WHERE schemaname = 'public' AND tablename = 'alembic_version'"
+    if connection.scalar(text(owner)) == "expunge_owner":
+        connection.execute(text("SET LOCAL ROLE expunge_owner"))
+
+
+connection: Connection = context.config.attributes["connection"]
+become_owner(connection)
+context.configure(connection=connection, target_metadata=Base.metadata, render_item=render_item)
 with context.begin_transaction():
     context.run_migrations()

@@ -15,6 +15,7 @@
     ├── TooLarge 413
     ├── Damaged 500             stored bytes no longer have their digest
     ├── Unavailable 503         a server we depend on is away
+    │   └── UnusableDatabase    it answers, but its roles and rights are not those that we need
     ├── UnusableKeys 500        the folder of keys is incomplete, open to others, or not ours
     └── LedgerBroken 500        the stored ledger contradicts what was signed; nothing more is signed
     JobError                    raised inside a job; it ends the attempt
@@ -140,6 +141,12 @@ class Unavailable(ExpungeError):
     slug = "unavailable"
     title = "A server we depend on does not answer"
     hint = "Nothing was changed; try again in a moment."
+
+
+class UnusableDatabase(Unavailable):
+    slug = "unusable-database"
+    title = "The database does not give us the rights that we need"
+    hint = "Run `expunge migrate`; then, as its administrator, `GRANT expunge_app, expunge_sequencer TO <login>`."
 
 
 class Damaged(ExpungeError):

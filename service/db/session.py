@@ -2,23 +2,52 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Literal
 
+from psycopg import OperationalError
 from psycopg.errors import UniqueViolation
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import Dialect
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
-from service.errors import AlreadyExists
+from service.errors import AlreadyExists, UnusableDatabase
+
+Role = Literal["expunge_app", "expunge_sequencer"]      # see migration 0004
 
 
-def connect(database_url: str, *, pool_size: int = 10) -> Engine:
-    """An engine whose connections speak UTC and are tested before use."""
-    return create_engine(
+def connect(database_url: str, *, role: Role | None = None, pool_size: int = 10) -> Engine:
+    """An engine whose connections speak UTC and are tested before use.
+
+    Args:
+        role: whose rights its connections have, whatever the login could do; None: the login's own.
+    Raises:
+        UnusableDatabase: at the first connection, if the role does not exist or the login may not take it.
+    """
+    options = "-c timezone=UTC" + (f" -c role={role}" if role else "")
+    engine = create_engine(
         database_url,
         pool_size=pool_size,
         pool_pre_ping=True,
-        connect_args={"options": "-c timezone=UTC", "application_name": "expunge"},
+        connect_args={"options": options, "application_name": "expunge"},
     )
+    if role:
+        _explain_refusals(engine, role)
+    return engine
+
+
+def _explain_refusals(engine: Engine, role: Role) -> None:
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect: Dialect, _: ConnectionPoolEntry, args: list[str], named: dict[str, str]) -> DBAPIConnection:
+        try:
+            return dialect.connect(*args, **named)
+        except OperationalError as error:
+            # The server says so while it connects, where no error code comes through: only the role's quoted name.
+            if f'"{role}"' in str(error) and engine.url.username != role:
+                raise UnusableDatabase(f"The login of the database cannot act as {role}") from None
+            raise
 
 
 @contextmanager
