@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.context = Context(
         settings=settings,
-        engine=connect(settings.database_url.get_secret_value()),
+        engine=connect(settings.database_url.get_secret_value(), role="expunge_app"),
         store=open_store(settings.store, endpoint=settings.s3_endpoint),
         index_key=keys.index_key(settings.keys_dir),
         trust=keys.trust(settings.keys_dir),

@@ -36,7 +36,7 @@ class Workshop:
             raise ValueError("EXPUNGE_DATABASE_URL is not set")
         return cls(
             settings=settings,
-            engine=connect(settings.database_url.get_secret_value(), pool_size=3),
+            engine=connect(settings.database_url.get_secret_value(), role="expunge_app", pool_size=3),
             store=open_store(settings.store, endpoint=settings.s3_endpoint),
             keys=keys.load(settings.keys_dir),
         )
