@@ -82,6 +82,8 @@ def _erasure() -> None:
     op.execute("UPDATE dataset SET source_sha256 = right(file_key, 64)")
     op.alter_column("dataset", "source_sha256", server_default=None)
     op.alter_column("sample", "sample_ref", nullable=True)
+    op.execute("DELETE FROM idempotent_reply")      # hashes without a key, of bodies that name persons
+    op.alter_column("idempotent_reply", "body_sha256", new_column_name="body_mac")
     op.add_column("forget_row", sa.Column("commitment", sa.LargeBinary(), nullable=False, server_default=""))
     op.alter_column("forget_row", "commitment", server_default=None)
     op.create_table(
@@ -118,6 +120,7 @@ def downgrade() -> None:
     op.drop_index("ix_purge_open", table_name="purge", postgresql_where=sa.text("outcome IS NULL"))
     op.drop_table("purge")
     op.drop_column("forget_row", "commitment")
+    op.alter_column("idempotent_reply", "body_mac", new_column_name="body_sha256")
     op.alter_column("sample", "sample_ref", nullable=False)
     op.drop_column("dataset", "source_sha256")
     op.drop_column("model_version", "erased_at")

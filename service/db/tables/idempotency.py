@@ -13,7 +13,7 @@ class IdempotentReply(Base):
     principal: Mapped[str] = mapped_column(primary_key=True)
     route: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
-    body_sha256: Mapped[bytes]
+    body_mac: Mapped[bytes]                     # keyed: a body names persons, and a bare hash of it could be guessed
     location: Mapped[str | None]
     body: Mapped[dict[str, Any]]
     created_at: Mapped[CreatedAt]
