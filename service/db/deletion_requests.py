@@ -59,6 +59,11 @@ def of_job(tx: Session, job_id: UUID) -> Sequence[DeletionRequest]:
     ).all()
 
 
+def live(tx: Session, job_id: UUID) -> list[DeletionRequest]:
+    """Those of the job's requests that have not ended."""
+    return [request for request in of_job(tx, job_id) if request.state not in ENDED]
+
+
 def record(tx: Session, request_id: UUID, kind: str, data: dict[str, Any]) -> None:
     tx.execute(insert(RequestEvent).values(request_id=request_id, kind=kind, data=data))
 
@@ -145,6 +150,6 @@ def refuse_unless_alone(tx: Session, request: DeletionRequest) -> None:
     """Raises Conflict when the request has ended, or shares its running job with others."""
     if request.state in ENDED:
         raise Conflict(f"A request that is {request.state} cannot be cancelled")
-    live = [other for other in of_job(tx, request.job_id) if other.state not in ENDED] if request.job_id else []
-    if len(live) > 1:
-        raise Conflict(f"The job is running for {len(live)} requests; one of them cannot leave it now")
+    n = len(live(tx, request.job_id)) if request.job_id else 0
+    if n > 1:
+        raise Conflict(f"The job is running for {n} requests; one of them cannot leave it now")

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from service.db import datasets, deletion_requests
 from service.db.tables import DeletionRequest, Job
-from service.domain.requests import ENDED, State
+from service.domain.requests import State
 
 
 def settle(tx: Session, job: Job, *, cancelled: bool) -> Sequence[DeletionRequest]:
@@ -17,7 +17,7 @@ def settle(tx: Session, job: Job, *, cancelled: bool) -> Sequence[DeletionReques
     """
     if job.kind == "index" and job.dataset_id is not None:
         datasets.mark(tx, job.dataset_id, status="failed")
-    live = [request for request in deletion_requests.of_job(tx, job.id) if request.state not in ENDED]
+    live = deletion_requests.live(tx, job.id)
     for request in live:
         deletion_requests.move(tx, request, State.CANCELLED if cancelled else State.FAILED)
     return () if cancelled else live

@@ -6,6 +6,7 @@ No value in it is personal: the forget set appears only as its salted Merkle roo
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC
+from hashlib import sha256
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -233,6 +234,11 @@ def statement(subjects: Mapping[str, str], predicate: Predicate) -> bytes:
         "predicate": predicate.model_dump(mode="json"),
     }
     return canonical(body)
+
+
+def digest(value: JsonValue) -> str:
+    """SHA-256 of the canonical bytes, in hex."""
+    return sha256(canonical(value)).hexdigest()
 
 
 def canonical(value: JsonValue) -> bytes:

@@ -47,7 +47,6 @@ class Attempted(Entry):
     run: Annotated[int, Field(gt=0)]            # of the job: a worker that was lost is followed by another
     rung: Annotated[int, Field(gt=0)]
     attempt: Attempt
-    report_sha256: Digest | None = None         # None: it ended before the audit
     policy_sha256: Digest
     at: Utc
 

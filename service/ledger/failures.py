@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from hashlib import sha256
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from service.db import endings, jobs, models
 from service.db.tables import Job
-from service.domain.certificates import SENTENCE, canonical
+from service.domain.certificates import SENTENCE, digest
 from service.domain.entries import Failed
 from service.ledger import append
 from service.ledger.keys import Keys
@@ -32,5 +31,4 @@ def _record(tx: Session, job: Job, failed: Sequence[UUID], keys: Keys) -> None:
 
 def _subjects(tx: Session, job: Job) -> dict[str, str]:
     """The policy that was to be met; the requests' model still remembers, whichever version is in use."""
-    policy = canonical(job.payload.get("policy", models.of_job(tx, job).policy))
-    return {"policy.json": sha256(policy).hexdigest()}
+    return {"policy.json": digest(job.payload.get("policy", models.of_job(tx, job).policy))}

@@ -1,6 +1,5 @@
 """The certificate of one request: what its job did and saw, as a signed statement."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from service.ledger.envelopes import seal
 from service.ledger.keys import Keys
 from service.storage import digest_of
 from worker import provenance
-from worker.jobs.ladder import Attempt
+from worker.jobs.attempts import Attempt
 from worker.jobs.material import Plan
 from worker.lineage import hashed
 
@@ -126,29 +125,8 @@ def _procedure(done: Done) -> c.Procedure:
         finished_at=finished,
         seconds=done.attempts[-1].seconds,
         accelerator_seconds=_accelerator_seconds(done),
-        attempts=tuple(_attempt(each) for each in done.attempts),
+        attempts=tuple(each.disclosed for each in done.attempts),
     )
-
-
-def _attempt(attempt: Attempt) -> c.Attempt:
-    report = attempt.audited and attempt.audited.report
-    return c.Attempt(
-        recipe=attempt.method.model_dump(mode="json"),
-        outcome=attempt.outcome,
-        verdict=None if report is None else report.verdict.value,
-        seconds=attempt.seconds,
-        headline=({} if report is None else _headline(report)) | _preflight(attempt),
-    )
-
-
-def _preflight(attempt: Attempt) -> dict[str, float]:
-    """What was measured before the attempt's first step."""
-    return {} if attempt.preflight is None else attempt.preflight.numbers
-
-
-def _headline(report: AuditReport) -> dict[str, float]:
-    numbers = report.headline.model_dump()
-    return {name: numbers[name] for name in ("auc_before", "auc_after", "auc_reference") if numbers[name] is not None}
 
 
 def _verdict(done: Done) -> c.Verdict:
@@ -158,7 +136,7 @@ def _verdict(done: Done) -> c.Verdict:
         value=said.value,
         reason=said.reason_code,
         policy=policy,
-        policy_sha256=hashlib.sha256(c.canonical(policy)).hexdigest(),
+        policy_sha256=c.digest(policy),
         exact=done.exact,
     )
 

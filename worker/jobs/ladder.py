@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
 
 import torch
 from torch import nn
@@ -11,32 +12,14 @@ from service.domain.report import AuditReport, RecipeEvidence
 from service.domain.requests import State
 from service.errors import Diverged, JobError
 from worker.auditing import audit
+from worker.jobs.attempts import Attempt, Audited, Log
 from worker.jobs.material import Material, Plan
 from worker.jobs.pulse import Pulse
 from worker.jobs.references import Reference
-from worker.preflighting import Preflight, preflight
+from worker.preflighting import preflight
 from worker.unlearning import unlearn
 
 Tell = Callable[[State, dict[str, object]], None]
-
-
-@dataclass(frozen=True)
-class Audited:
-    """A model that was unlearned, and what the audit saw."""
-
-    model: nn.Module
-    report: AuditReport
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One rung: what was tried, how long it took, and how it ended."""
-
-    method: Method
-    outcome: str                    # published, leak, utility, diverged, refused
-    seconds: float
-    audited: Audited | None = None  # None: it ended before the audit
-    preflight: Preflight | None = None      # None: the method does not ascend
 
 
 @dataclass(frozen=True)
@@ -48,6 +31,7 @@ class Ladder:
     before: nn.Module
     pulse: Pulse
     tell: Tell
+    log: Log                # of attempts that are not published
     evidence: Callable[[Method], RecipeEvidence | None]     # what is known of a method's recipe
 
     def climb(self, references: Sequence[Reference]) -> tuple[list[Attempt], Audited]:
@@ -63,6 +47,7 @@ class Ladder:
             attempts.append(attempt)
             if attempt.audited is not None and attempt.outcome == "published":
                 return attempts, attempt.audited
+            self.log(number, attempt)
         raise JobError(f"None of the {len(attempts)} rungs of the policy's ladder may be published")
 
     def _checked(self, method: Method, references: Sequence[Reference]) -> Attempt:
@@ -76,13 +61,13 @@ class Ladder:
         return replace(self._attempt(method, references), preflight=found)
 
     def _attempt(self, method: Method, references: Sequence[Reference]) -> Attempt:
-        rng = torch.Generator().manual_seed(self.plan.spec.training.seed)
+        rng, start = torch.Generator().manual_seed(self.plan.spec.training.seed), perf_counter()
         try:
             done = unlearn(
                 self.before, self.rows.split, method, rng=rng, spec=self.plan.spec, on_step=self.pulse.phase("unlearn")
             )
         except Diverged:
-            return Attempt(method, "diverged", 0.0)
+            return Attempt(method, "diverged", perf_counter() - start)
         self.tell(State.AUDITING, {"seconds": round(done.seconds, 3)})
         report = audit(
             self.before, done.model, self.rows.audit_sets(self.plan.policy.audit), self.plan.policy.audit,

@@ -6,12 +6,13 @@ from functools import partial
 from service.db import deletion_requests, jobs, models
 from service.db.jobs import Claim
 from service.db.session import transaction
-from service.db.tables import DeletionRequest, Job, ModelVersion
-from service.domain.requests import ENDED, State
+from service.db.tables import Job, ModelVersion
+from service.domain.requests import State
 from service.errors import Cancelled
 from service.ledger import append
+from worker.jobs.attempts import Attempt, log
 from worker.jobs.certify import Done, certificate
-from worker.jobs.ladder import Attempt, Ladder
+from worker.jobs.ladder import Ladder
 from worker.jobs.material import Material, Plan, material, plan
 from worker.jobs.pulse import Pulse
 from worker.jobs.recipe import evidence
@@ -31,7 +32,11 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
         return
     rows, version = material(workshop, task), _active(workshop, task)
     before = workshop.load_weights(task.spec, version.weights_key)
-    attempts, chosen = Ladder(task, rows, before, pulse, tell, partial(evidence, workshop, task)).climb(known)
+    ladder = Ladder(
+        task, rows, before, pulse, tell, log(workshop, claim, task, version.weights_key),
+        partial(evidence, workshop, task),
+    )
+    attempts, chosen = ladder.climb(known)
     done = Done(
         plan=task,
         attempts=attempts,
@@ -59,17 +64,13 @@ def _teller(workshop: Workshop, claim: Claim):      # a closure of type ladder.T
     def tell(state: State, data: dict[str, object]) -> None:
         with transaction(workshop.engine) as tx:
             job = jobs.hold(tx, claim)
-            for request in _live(deletion_requests.of_job(tx, job.id)):
+            for request in deletion_requests.live(tx, job.id):
                 if request.state != state:
                     deletion_requests.move(tx, request, state, dict(data))
                 elif data:
                     deletion_requests.record(tx, request.id, state, dict(data))
 
     return tell
-
-
-def _live(requests: Sequence[DeletionRequest]) -> list[DeletionRequest]:
-    return [request for request in requests if request.state not in ENDED]
 
 
 def _result(rows: Material, known: Sequence[Reference], done: Done) -> dict[str, object]:
@@ -97,7 +98,7 @@ def _publish(workshop: Workshop, claim: Claim, done: Done, result: dict[str, obj
         if job.cancel_requested:        # the wish was accepted after the last step, and before this lock
             raise Cancelled("The job was asked to stop")
         version = models.publish(tx, model_id, origin="unlearned", weights_key=done.weights_after, job_id=job.id)
-        for request in _live(deletion_requests.of_job(tx, job.id)):
+        for request in deletion_requests.live(tx, job.id):
             signed = certificate(request, done, workshop.keys)
             append.issue(tx, request_id=request.id, certificate_id=signed.id, envelope=signed.envelope)
             deletion_requests.certify(
