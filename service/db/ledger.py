@@ -1,12 +1,14 @@
 """Queries on certificates and the ledger."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, exists, func, insert, select, tuple_, update
+from sqlalchemy import ARRAY, BigInteger, SmallInteger, and_, cast, delete, exists, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, aliased
 
+from service.db.arrays import among
 from service.db.tables.ledger import (
     Certificate,
     EntryOfRequest,
@@ -17,9 +19,23 @@ from service.db.tables.ledger import (
     LedgerNode,
 )
 from service.domain.merkle import Subtree
-from service.errors import NotFound
+from service.errors import BadInput, NotFound
 
 SEQUENCER = 0x6C65_6467_6572  # the advisory lock of whoever writes the tree: "ledger"
+ENVELOPE_LIMIT = 65_535       # bytes; a tile of entries gives each length two bytes (C2SP tlog-tiles)
+
+_TAKE = "SELECT id, entry_id, kind, envelope FROM ledger_inbox WHERE id > %s ORDER BY id LIMIT %s"
+_LEAF = ("int8", "bytea", "uuid", "varchar", "bytea")
+_NODE = ("int2", "int8", "bytea")
+
+
+class Waiting(NamedTuple):
+    """An entry of the inbox."""
+
+    id: int
+    entry_id: UUID
+    kind: str
+    envelope: bytes
 
 
 def add_certificate(
@@ -31,7 +47,13 @@ def add_certificate(
 
 
 def enqueue(tx: Session, entry_id: UUID, envelope: bytes, *, kind: str, requests: Sequence[UUID]) -> None:
-    """Put a signed entry into the inbox, and remember which requests it speaks of."""
+    """Put a signed entry into the inbox, and remember which requests it speaks of.
+
+    Raises:
+        BadInput: it is longer than an entry may be.
+    """
+    if len(envelope) > ENVELOPE_LIMIT:
+        raise BadInput(f"An entry of the ledger has at most {ENVELOPE_LIMIT} bytes; this one has {len(envelope)}")
     tx.execute(insert(LedgerInbox).values(entry_id=entry_id, kind=kind, envelope=envelope))
     if requests:
         tx.execute(insert(EntryOfRequest), [{"request_id": each, "entry_id": entry_id} for each in requests])
@@ -61,25 +83,38 @@ def head(tx: Session) -> LedgerHead:
     return tx.scalars(select(LedgerHead).with_for_update().execution_options(populate_existing=True)).one()
 
 
-def take(tx: Session, limit: int) -> Sequence[LedgerInbox]:
-    """The entries that have waited longest."""
-    return tx.scalars(select(LedgerInbox).order_by(LedgerInbox.id).limit(limit)).all()
+def take(tx: Session, limit: int, *, after: int = 0) -> list[Waiting]:
+    """The entries that have waited longest.
+
+    Args:
+        after: a place in the inbox below which the caller has taken all that he saw: the rows that he deleted there
+            would otherwise be walked over again each time, until the server has cleaned up.
+    """
+    cursor = tx.connection().connection.cursor(binary=True)
+    cursor.execute(_TAKE, [after, limit])
+    return [Waiting(*row) for row in cursor.fetchall()]
+
+
+def settle(tx: Session, taken: Sequence[Waiting], *, first: int, hashes: Sequence[bytes]) -> None:
+    """Move entries from the inbox to the ledger, the first of them to index `first`."""
+    numbered = enumerate(zip(taken, hashes, strict=True), first)
+    rows = ((index, leaf, each.entry_id, each.kind, each.envelope) for index, (each, leaf) in numbered)
+    _copy(tx, "ledger_leaf (idx, leaf_hash, entry_id, kind, envelope)", _LEAF, rows)
+    tx.execute(delete(LedgerInbox).where(among(LedgerInbox.id, [each.id for each in taken])))
 
 
 def advance(tx: Session, nodes: Sequence[tuple[Subtree, bytes]], *, size: int, frontier: Sequence[bytes]) -> None:
     """Store the completed subtrees, and the head that stands on them."""
-    tx.execute(insert(LedgerNode), [{"level": tree[0], "idx": tree[1], "hash": value} for tree, value in nodes])
+    _copy(tx, "ledger_node (level, idx, hash)", _NODE, ((level, index, value) for (level, index), value in nodes))
     tx.execute(update(LedgerHead).values(size=size, frontier=list(frontier)))
 
 
-def settle(tx: Session, taken: Sequence[LedgerInbox], *, first: int, hashes: Sequence[bytes]) -> None:
-    """Move entries from the inbox to the ledger, the first of them to index `first`."""
-    leaves = [
-        {"idx": index, "leaf_hash": leaf, "entry_id": each.entry_id, "kind": each.kind, "envelope": each.envelope}
-        for index, (each, leaf) in enumerate(zip(taken, hashes, strict=True), first)
-    ]
-    tx.execute(insert(LedgerLeaf), leaves)
-    tx.execute(delete(LedgerInbox).where(LedgerInbox.id.in_([each.id for each in taken])))
+def _copy(tx: Session, target: LiteralString, types: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    cursor = tx.connection().connection.cursor()
+    with cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)") as copy:
+        copy.set_types(types)
+        for row in rows:
+            copy.write_row(row)
 
 
 def add_checkpoint(tx: Session, *, size: int, root: bytes, note: str) -> None:
@@ -118,7 +153,12 @@ def entries_of(tx: Session, request_id: UUID) -> Sequence[LedgerLeaf]:
 
 
 def nodes(tx: Session, wanted: Sequence[Subtree]) -> Mapping[Subtree, bytes]:
-    """The stored subtrees among `wanted`, in one query."""
-    place = tuple_(LedgerNode.level, LedgerNode.idx)
-    found = tx.execute(select(LedgerNode.level, LedgerNode.idx, LedgerNode.hash).where(place.in_(wanted)))
+    """The stored subtrees among `wanted`, in one query that reads no other row."""
+    levels, places = [level for level, _ in wanted], [place for _, place in wanted]
+    both = func.unnest(cast(levels, ARRAY(SmallInteger)), cast(places, ARRAY(BigInteger)))
+    asked = both.table_valued("level", "idx").render_derived()
+    found = tx.execute(
+        select(LedgerNode.level, LedgerNode.idx, LedgerNode.hash)
+        .join(asked, and_(LedgerNode.level == asked.c.level, LedgerNode.idx == asked.c.idx))
+    )
     return {(level, index): value for level, index, value in found}

@@ -13,9 +13,11 @@ nothing that anybody could have seen.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from service.db import ledger
+from service.db.session import transaction
 from service.domain import merkle
 from service.errors import LedgerBroken
 from service.ledger import checkpoints, proofs
@@ -30,6 +32,17 @@ class Growth(NamedTuple):
     nodes: tuple[tuple[merkle.Subtree, bytes], ...] = ()
 
 
+def drain(engine: Engine, keys: Keys, origin: str, limit: int = 256) -> int:
+    """Sequence until less than a full batch waits, each batch in a transaction of its own; returns how many."""
+    total, last = 0, 0
+    while True:
+        with transaction(engine) as tx:
+            batch = _batch(tx, keys, origin, limit, after=last)
+        total, last = total + batch.size, batch.last
+        if batch.size < limit:
+            return total
+
+
 def sequence(tx: Session, keys: Keys, origin: str, limit: int = 256) -> int:
     """Move waiting entries into the ledger and sign it.
 
@@ -38,21 +51,30 @@ def sequence(tx: Session, keys: Keys, origin: str, limit: int = 256) -> int:
     Raises:
         LedgerBroken: what is stored contradicts the last checkpoint; nothing was signed.
     """
+    return _batch(tx, keys, origin, limit, after=0).size
+
+
+class _Batch(NamedTuple):
+    size: int
+    last: int       # place in the inbox of the last entry
+
+
+def _batch(tx: Session, keys: Keys, origin: str, limit: int, *, after: int) -> _Batch:
     if origin != keys.origin:
         raise LedgerBroken("The ledger's key belongs to another origin")
     if not ledger.lock(tx):  # 1
-        return 0
+        return _Batch(0, after)
     head = ledger.head(tx)
     before = Growth(head.size, tuple(head.frontier))
-    taken = ledger.take(tx, limit)  # 2
+    taken = ledger.take(tx, limit, after=after)  # 2
     if not taken:
-        return 0
+        return _Batch(0, after)
     hashes = [merkle.leaf_hash(each.envelope) for each in taken]
-    after = _grow(before, hashes)  # 3
+    grown = _grow(before, hashes)  # 3
     ledger.settle(tx, taken, first=before.size, hashes=hashes)
-    ledger.advance(tx, after.nodes, size=after.size, frontier=after.frontier)
-    _sign(tx, keys, before=before, after=after)
-    return len(taken)
+    ledger.advance(tx, grown.nodes, size=grown.size, frontier=grown.frontier)
+    _sign(tx, keys, before=before, after=grown)
+    return _Batch(len(taken), taken[-1].id)
 
 
 def _grow(tree: Growth, hashes: Sequence[bytes]) -> Growth:
