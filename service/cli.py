@@ -123,7 +123,9 @@ def new(folder: Path | None = None) -> None:
 
     settings = Settings()
     where = folder or settings.keys_dir
-    keys.new(where, settings.origin)
+    keys.new(
+        where, settings.origin, certificate_signer=settings.certificate_signer, log_signer=settings.log_signer
+    )
     print(f"Keys made. Give verifiers {where / keys.PUBLIC_FILE}; keep the rest secret.")
 
 

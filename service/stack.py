@@ -81,7 +81,9 @@ def _prepare(settings: Settings, home: Path, database_url: str) -> None:
     engine.dispose()
     folder = settings.keys or home / "keys"
     if not folder.exists():
-        keys.new(folder, settings.origin)
+        keys.new(
+            folder, settings.origin, certificate_signer=settings.certificate_signer, log_signer=settings.log_signer
+        )
     (home / "log").mkdir(exist_ok=True)
 
 

@@ -37,6 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The whole HTTP interface; needs a migrated database and a folder of keys."""
     if settings.database_url is None:
         raise ValueError("EXPUNGE_DATABASE_URL is not set")
+    keys.public_keys(settings.keys_dir)     # are read anew for each answer; a folder without them fails here
     app = FastAPI(
         title="Expunge",
         summary="Unlearning as a service: forget, attack the result, certify it.",
@@ -48,7 +49,6 @@ def create_app(settings: Settings) -> FastAPI:
         engine=connect(settings.database_url.get_secret_value(), role="expunge_app"),
         store=open_store(settings.store, endpoint=settings.s3_endpoint),
         index_key=keys.index_key(settings.keys_dir),
-        trust=keys.trust(settings.keys_dir),
     )
     problems.install(app)
     app.add_middleware(LimitBody, limit=settings.max_upload_mb << 20)

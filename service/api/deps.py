@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from service.db.session import transaction
+from service.ledger import keys
 from service.settings import Settings
 from service.storage import Store
 
@@ -21,7 +22,11 @@ class Context:
     engine: Engine
     store: Store
     index_key: bytes
-    trust: str          # the public keys, as verifiers are given them
+
+    @property
+    def trust(self) -> str:
+        """The public keys, as verifiers are given them now."""
+        return keys.trust(self.settings.keys_dir)
 
 
 def _context(request: Request) -> Context:

@@ -1,6 +1,6 @@
 """Named keys, signed notes, checkpoints and proofs as texts. Part of the offline verifier.
 
-Formats: C2SP signed-note, tlog-checkpoint and tlog-proof (https://c2sp.org), Ed25519 only.
+Formats: C2SP signed-note, tlog-checkpoint and tlog-proof (https://c2sp.org), signed by Ed25519 or ECDSA P-256.
 """
 
 import re
@@ -8,47 +8,74 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from service.ledger.untrusted import RefusedError, unbase64
 
-ED25519 = b"\x01"
+ED25519, ECDSA_P256 = b"\x01", b"\x02"
 CERTIFICATES = "/certificates"      # the key `<origin>/certificates` signs certificates, `<origin>` signs checkpoints
 _NAME = r"[^\s+]+"
 _NUMBER = r"(?:0|[1-9][0-9]{0,18})"
 _HASH = r"[A-Za-z0-9+/]{43}="
+_UNTIL = re.compile(rf"until=({_NUMBER})")
 _CHECKPOINT = re.compile(rf"({_NAME})\n({_NUMBER})\n({_HASH})\n(?:[^\n]+\n)*")
 _SIGNATURES = re.compile(rf"(?:— {_NAME} [^\s]+\n)+")
 _PROOF = re.compile(rf"c2sp\.org/tlog-proof@v1\nextra ({_HASH})\nindex ({_NUMBER})\n((?:{_HASH}\n)*)\n(.*)", re.DOTALL)
 
 
 class Vkey(NamedTuple):
-    """A named public key, written `name+id+base64(type ‖ key)`."""
+    """A named public key, written `name+id+base64(type ‖ key)`.
+
+    An Ed25519 key is its 32 bytes, and its id SHA-256(name ‖ 0x0A ‖ type ‖ key)[:4]. A P-256 key is its SPKI in DER,
+    its signatures are DER over SHA-256, and its id is SHA-256(key)[:4]: the signed-note specification makes this
+    exception for type 0x02, and verifiers of other houses refuse a line with any other id.
+    """
 
     name: str
     public: bytes
     until: int | None = None        # entries from this index on, and trees larger than it, are not this key's
+    type: bytes = ED25519
 
     @property
     def id(self) -> bytes:
-        return sha256(self.name.encode() + b"\n" + ED25519 + self.public).digest()[:4]
+        named = self.name.encode() + b"\n" + self.type if self.type == ED25519 else b""
+        return sha256(named + self.public).digest()[:4]
 
     @property
     def label(self) -> str:
         return f"{self.name}+{self.id.hex()}"
 
     def __str__(self) -> str:
-        return f"{self.label}+{_base64(ED25519 + self.public)}"
+        return f"{self.label}+{_base64(self.type + self.public)}"
 
     def check(self, signature: bytes, message: bytes) -> None:
         """Refuses a signature that this key did not make."""
         try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+            if self.type == ED25519:
+                Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+            else:
+                _p256(self.public).verify(signature, message, ECDSA(SHA256()))
         except (InvalidSignature, ValueError) as error:
             raise RefusedError("the signature of a trusted key does not match") from error
+
+
+def _p256(spki: bytes) -> EllipticCurvePublicKey:
+    """The key, which must be of this curve and in the one encoding that its id is made of."""
+    try:
+        key = load_der_public_key(spki)
+    except UnsupportedAlgorithm:
+        raise ValueError("not a P-256 key") from None
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise ValueError("not a P-256 key")  # noqa: TRY004  one refusal for everything that the bytes may be
+    if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != spki:
+        raise ValueError("not the canonical encoding")
+    return key
 
 
 class Checkpoint(NamedTuple):
@@ -75,17 +102,39 @@ class Proof:
 
 
 def read_keys(trust: str) -> tuple[Vkey, ...]:
-    """The keys of a key file: one per line; a line that begins with `#` is a comment."""
-    return tuple(_read_key(line) for line in trust.splitlines() if line.strip() and not line.startswith("#"))
+    """The keys of a key file: one per line, with ` until=N` where it is retired; a line that begins with `#` is none.
+
+    Raises:
+        RefusedError: a line is anything else, or a key occurs twice.
+    """
+    lines = (line for line in trust.split("\n") if line.strip() and not line.startswith("#"))
+    keys = tuple(_read_key(line) for line in lines)
+    if len({str(key) for key in keys}) != len(keys):
+        raise RefusedError("the key file names a key twice")
+    return keys
+
+
+def write_keys(keys: Sequence[Vkey]) -> str:
+    """The text of a key file; `read_keys` gives the same keys."""
+    return "".join(f"{key}\n" if key.until is None else f"{key} until={key.until}\n" for key in keys)
 
 
 def _read_key(line: str) -> Vkey:
-    name, _, rest = line.partition("+")
+    vkey, _, attribute = line.partition(" ")
+    until = _UNTIL.fullmatch(attribute)
+    name, _, rest = vkey.partition("+")
     decoded = unbase64(rest.partition("+")[2])
-    key = Vkey(name, decoded[1:])
-    if len(decoded) != 33 or decoded[:1] != ED25519 or str(key) != line or not re.fullmatch(_NAME, name):
+    key = Vkey(name, decoded[1:], int(until[1]) if until else None, decoded[:1])
+    if write_keys([key]) != f"{line}\n" or not re.fullmatch(_NAME, name) or not _usable(key):
         raise RefusedError("the key file has a line that is no key")
     return key
+
+
+def _usable(key: Vkey) -> bool:
+    try:
+        return (key.type == ED25519 and len(key.public) == 32) or (key.type == ECDSA_P256 and bool(_p256(key.public)))
+    except ValueError:
+        return False
 
 
 def signs_certificates(key: Vkey) -> bool:
@@ -93,10 +142,15 @@ def signs_certificates(key: Vkey) -> bool:
     return key.name.endswith(CERTIFICATES)
 
 
-def listed(keys: Sequence[Vkey]) -> list[dict[str, str]]:
-    """Keys as keys.json shows them."""
-    uses = {True: "certificates", False: "checkpoints"}
-    return [{"vkey": str(key), "signs": uses[signs_certificates(key)]} for key in keys]
+def use_of(key: Vkey) -> Literal["certificates", "checkpoints"]:
+    """What it signs."""
+    return "certificates" if signs_certificates(key) else "checkpoints"
+
+
+def listed(keys: Sequence[Vkey]) -> list[dict[str, str | int]]:
+    """Keys as keys.json shows them: `until` only where a key is retired."""
+    named: list[dict[str, str | int]] = [{"vkey": str(key), "signs": use_of(key)} for key in keys]
+    return [each if key.until is None else each | {"until": key.until} for each, key in zip(named, keys, strict=True)]
 
 
 # ---- checkpoints ----------------------------------------------------------------------------------------------------
@@ -105,7 +159,16 @@ def listed(keys: Sequence[Vkey]) -> list[dict[str, str]]:
 def write(key: Vkey, size: int, root: bytes, *, sign: Callable[[bytes], bytes]) -> str:
     """The signed checkpoint of a tree; the log's key bears the log's name."""
     body = f"{key.name}\n{size}\n{_base64(root)}\n"
-    return f"{body}\n— {key.name} {_base64(key.id + sign(body.encode()))}\n"
+    return f"{body}\n" + _signature(key, body, sign)
+
+
+def cosign(note: str, key: Vkey, *, sign: Callable[[bytes], bytes]) -> str:
+    """The same checkpoint, signed by another key of the log too."""
+    return note + _signature(key, parse(note).text, sign)
+
+
+def _signature(key: Vkey, body: str, sign: Callable[[bytes], bytes]) -> str:
+    return f"— {key.name} {_base64(key.id + sign(body.encode()))}\n"
 
 
 def parse(note: str) -> Checkpoint:

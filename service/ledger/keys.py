@@ -1,39 +1,33 @@
-"""The service's keys: one signs certificates, one signs checkpoints, one makes the pseudonyms of the index."""
+"""The folder of keys: one signs certificates, one signs checkpoints, one makes the pseudonyms of the index.
+
+    certificate.pem, log.pem    private keys; or, for keys in a KMS or HSM, certificate.uri and log.uri: URI and vkey
+    index.key                   of the pseudonyms
+    hsm.pin                     of an HSM, where it wants one
+    expunge.pub                 every public key there ever was, the newest of each use last; what verifiers are given
+"""
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from secrets import token_hex
+from secrets import token_bytes
+from typing import Literal, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
-from securesystemslib.signer import (
-    CryptoSigner,  # pyright: ignore[reportPrivateImportUsage]  # public by its documents, not by an __all__
-    SSlibKey,  # pyright: ignore[reportPrivateImportUsage]
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from service.errors import AlreadyExists, UnusableKeys
-from service.ledger.checkpoints import CERTIFICATES, Vkey
+from service.ledger import signers
+from service.ledger.checkpoints import CERTIFICATES, Vkey, cosign, read_keys, signs_certificates, write, write_keys
+from service.ledger.signers import Pair
+from service.ledger.untrusted import RefusedError
 
 CERTIFICATE_FILE, LOG_FILE, INDEX_FILE, PUBLIC_FILE = "certificate.pem", "log.pem", "index.key", "expunge.pub"
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A named key that can sign; only its public half is ever shown."""
-
-    vkey: Vkey
-    signer: CryptoSigner = field(repr=False)
-
-    def sign(self, message: bytes) -> bytes:
-        return bytes.fromhex(self.signer.sign(message).signature)
+PIN_FILE = "hsm.pin"
+Use = Literal["certificate", "log"]
+USES: tuple[Use, Use] = ("certificate", "log")
+FILES = (*(f"{use}.{kind}" for use in USES for kind in ("pem", "uri")), INDEX_FILE, PUBLIC_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +37,8 @@ class Keys:
     certificate: Pair
     log: Pair
     index_key: bytes = field(repr=False)
+    public: tuple[Vkey, ...]        # all there ever were
+    outgoing: Pair | None = None    # the log's key until now: it signs one checkpoint together with the new one
 
     @property
     def origin(self) -> str:
@@ -51,50 +47,76 @@ class Keys:
     @property
     def trust(self) -> str:
         """The text of `expunge.pub`: what a third party pins."""
-        return f"{self.certificate.vkey}\n{self.log.vkey}\n"
+        return write_keys(self.public)
+
+    def checkpoint(self, size: int, root: bytes) -> str:
+        """The signed note of a tree."""
+        note = write(self.log.vkey, size, root, sign=self.log.sign)
+        return note if self.outgoing is None else cosign(note, self.outgoing.vkey, sign=self.outgoing.sign)
 
 
-def new(folder: Path, origin: str) -> Keys:
-    """Make a folder of fresh keys; one that holds any of them already is left as it is."""
+class Remote(NamedTuple):
+    """A key in a KMS or HSM, as its file says where it lies."""
+
+    uri: str
+    vkey: str
+
+    def __str__(self) -> str:
+        return f"{self.uri}\n{self.vkey}\n"
+
+
+Secret = Ed25519PrivateKey | Remote
+
+
+# ---- making ---------------------------------------------------------------------------------------------------------
+
+
+def new(folder: Path, origin: str, *, certificate_signer: str | None = None, log_signer: str | None = None) -> Keys:
+    """Make a folder of keys; one that holds any of them already is left as it is.
+
+    Args:
+        certificate_signer, log_signer: URI of a key in a KMS or HSM, whose public half is fetched; None: a fresh file.
+    """
     if not origin or origin.endswith(CERTIFICATES) or any(c.isspace() or c == "+" for c in origin):
         raise UnusableKeys("The origin must be a name without spaces and plus signs, such as example.com/log")
-    if any((folder / name).exists() for name in (CERTIFICATE_FILE, LOG_FILE, INDEX_FILE, PUBLIC_FILE)):
+    if any((folder / name).exists() for name in FILES):
         raise AlreadyExists("The folder holds keys already")
-    certificate, log = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-    keys = Keys(_pair(origin + CERTIFICATES, certificate), _pair(origin, log), bytes.fromhex(token_hex(32)))
+    certificate, certificate_secret = make(folder, origin + CERTIFICATES, certificate_signer)
+    log, log_secret = make(folder, origin, log_signer)
+    keys = Keys(certificate, log, token_bytes(32), (certificate.vkey, log.vkey))
     _make_folder(folder)
-    _write(folder / CERTIFICATE_FILE, _pem(certificate), mode=0o600)
-    _write(folder / LOG_FILE, _pem(log), mode=0o600)
-    _write(folder / INDEX_FILE, keys.index_key.hex() + "\n", mode=0o600)
-    _write(folder / PUBLIC_FILE, keys.trust, mode=0o644)
+    store(folder, "certificate", certificate_secret)
+    store(folder, "log", log_secret)
+    create(folder / INDEX_FILE, keys.index_key.hex() + "\n", mode=0o600)
+    create(folder / PUBLIC_FILE, keys.trust, mode=0o644)
     return keys
 
 
-def load(folder: Path) -> Keys:
-    """Read the keys that `new` made, and refuse a folder whose parts do not belong together or lie open."""
-    names = [line.partition("+")[0] for line in _read(folder / PUBLIC_FILE).splitlines()]
-    if len(names) != 2:
-        raise UnusableKeys(f"{PUBLIC_FILE} must hold two keys, one per line")
-    certificate, log = _private(folder / CERTIFICATE_FILE), _private(folder / LOG_FILE)
-    keys = Keys(_pair(names[0], certificate), _pair(names[1], log), _index_key(folder / INDEX_FILE))
-    if keys.trust != _read(folder / PUBLIC_FILE) or names[0] != names[1] + CERTIFICATES:
-        raise UnusableKeys(f"{PUBLIC_FILE} does not belong to the private keys beside it")
-    return keys
+def make(folder: Path, name: str, uri: str | None) -> tuple[Pair, Secret]:
+    """A fresh key in memory, or the one at a URI."""
+    if uri is None:
+        private = Ed25519PrivateKey.generate()
+        return signers.local(name, private), private
+    full, pair = signers.take(uri, name, _pin(folder))
+    return pair, Remote(full, str(pair.vkey))
 
 
-def trust(folder: Path) -> str:
-    """The text of `expunge.pub`, for a process that has no business with the private keys."""
-    return _read(folder / PUBLIC_FILE)
+def store(folder: Path, stem: str, secret: Secret) -> None:
+    """Write what `secret` reads."""
+    kind, content = ("uri", str(secret)) if isinstance(secret, Remote) else ("pem", _pem(secret))
+    create(folder / f"{stem}.{kind}", content, mode=0o600)
 
 
-def index_key(folder: Path) -> bytes:
-    """The key of the index's pseudonyms alone."""
-    return _index_key(folder / INDEX_FILE)
-
-
-def _pair(name: str, private: Ed25519PrivateKey) -> Pair:
-    vkey = Vkey(name, private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
-    return Pair(vkey, CryptoSigner(private, SSlibKey.from_crypto(private.public_key(), vkey.label)))
+def create(path: Path, content: str, *, mode: int) -> None:
+    """Write a file that does not exist, to the disk itself."""
+    # O_EXCL: nobody, not even a second `keys new` at the same moment, overwrites a key.
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        raise UnusableKeys(f"{path.name} cannot be made") from None
 
 
 def _pem(private: Ed25519PrivateKey) -> str:
@@ -108,13 +130,76 @@ def _make_folder(folder: Path) -> None:
         raise UnusableKeys("The folder of the keys cannot be made") from None
 
 
-def _write(path: Path, content: str, *, mode: int) -> None:
-    # O_EXCL: nobody, not even a second `keys new` at the same moment, overwrites a key.
+# ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def load(folder: Path) -> Keys:
+    """Read the keys that `new` made, and refuse a folder whose parts do not belong together or lie open."""
+    # Secrets first: a rotation makes a key public before it is used, so that whoever reads meanwhile finds its line.
+    certificate, log = secret(folder, "certificate"), secret(folder, "log")
+    index, public = index_key(folder), public_keys(folder)
+    keys = Keys(paired(folder, certificate, public), paired(folder, log, public), index, public)
+    if keys.certificate.vkey.name != keys.origin + CERTIFICATES or signs_certificates(keys.log.vkey):
+        raise _strangers()
+    return keys
+
+
+def public_keys(folder: Path) -> tuple[Vkey, ...]:
+    """The lines of `expunge.pub`, of one origin."""
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-            file.write(content)
-    except OSError:
-        raise UnusableKeys(f"{path.name} cannot be made") from None
+        public = read_keys(trust(folder))
+    except RefusedError as refusal:
+        raise UnusableKeys(f"{PUBLIC_FILE}: {refusal}") from None
+    origins = {key.name.removesuffix(CERTIFICATES) for key in public}
+    if len(origins) != 1 or len({key.name for key in public}) != len(USES):
+        raise UnusableKeys(f"{PUBLIC_FILE} must hold a certificate key and a log key of one origin")
+    return public
+
+
+def secret(folder: Path, stem: str) -> Secret:
+    """What `store` wrote; beside a URI a private key is only what a rotation has not removed yet."""
+    file = folder / f"{stem}.uri"
+    if not file.exists():
+        return _private(folder / f"{stem}.pem")
+    lines = _read_secret(file).splitlines()
+    if len(lines) != len(Remote._fields):
+        raise UnusableKeys(f"{file.name} must hold a URI and a verifier key, a line each")
+    return Remote(*lines)
+
+
+def paired(folder: Path, secret: Secret, public: tuple[Vkey, ...]) -> Pair:
+    """The secret with the line of `expunge.pub` that belongs to it, which must not be retired."""
+    for vkey in public:
+        if vkey.until is None and isinstance(secret, Remote) and secret.vkey == str(vkey):
+            return signers.remote(secret.uri, vkey, _pin(folder))
+        if vkey.until is None and not isinstance(secret, Remote) and signers.local(vkey.name, secret).vkey == vkey:
+            return signers.local(vkey.name, secret)
+    raise _strangers()
+
+
+def trust(folder: Path) -> str:
+    """The text of `expunge.pub`, for a process that has no business with the private keys."""
+    return _read(folder / PUBLIC_FILE)
+
+
+def index_key(folder: Path) -> bytes:
+    """The key of the index's pseudonyms alone."""
+    path = folder / INDEX_FILE
+    try:
+        key = bytes.fromhex(_read_secret(path).strip())
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise UnusableKeys(f"{path.name} must be 64 hex digits")
+    return key
+
+
+def _strangers() -> UnusableKeys:
+    return UnusableKeys(f"{PUBLIC_FILE} does not belong to the private keys beside it")
+
+
+def _pin(folder: Path) -> Callable[[str], str]:
+    return lambda _: _read_secret(folder / PIN_FILE).strip()
 
 
 def _read(path: Path) -> str:
@@ -139,14 +224,3 @@ def _private(path: Path) -> Ed25519PrivateKey:
     if not isinstance(private, Ed25519PrivateKey):
         raise UnusableKeys(f"{path.name} is not an Ed25519 key")
     return private
-
-
-def _index_key(path: Path) -> bytes:
-    digits = _read_secret(path).strip()
-    try:
-        key = bytes.fromhex(digits)
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise UnusableKeys(f"{path.name} must be 64 hex digits")
-    return key

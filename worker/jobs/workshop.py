@@ -14,7 +14,7 @@ from torch import nn
 from service.db.session import connect
 from service.domain.recipes import Spec
 from service.domain.report import AuditReport
-from service.ledger import keys
+from service.ledger.keyring import Keyring
 from service.ledger.keys import Keys
 from service.settings import Settings
 from service.storage import Store, open_store
@@ -28,7 +28,7 @@ class Workshop:
     settings: Settings
     engine: Engine
     store: Store
-    keys: Keys
+    keyring: Keyring
 
     @classmethod
     def of(cls, settings: Settings) -> "Workshop":
@@ -38,8 +38,13 @@ class Workshop:
             settings=settings,
             engine=connect(settings.database_url.get_secret_value(), role="expunge_app", pool_size=3),
             store=open_store(settings.store, endpoint=settings.s3_endpoint),
-            keys=keys.load(settings.keys_dir),
+            keyring=Keyring.of(settings),
         )
+
+    @property
+    def keys(self) -> Keys:
+        """As they are now; ask for them where something is signed."""
+        return self.keyring.keys
 
     @property
     def lease(self) -> timedelta:
