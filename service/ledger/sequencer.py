@@ -20,7 +20,7 @@ from service.db import ledger
 from service.db.session import transaction
 from service.domain import merkle
 from service.errors import LedgerBroken
-from service.ledger import checkpoints, proofs
+from service.ledger import proofs
 from service.ledger.keys import Keys
 
 
@@ -87,12 +87,11 @@ def _grow(tree: Growth, hashes: Sequence[bytes]) -> Growth:
 
 
 def _sign(tx: Session, keys: Keys, *, before: Growth, after: Growth) -> None:
-    root, log = merkle.fold(after.frontier), keys.log
+    root = merkle.fold(after.frontier)
     last = ledger.latest_checkpoint(tx)
     size, signed_root = (last.size, last.root) if last else (0, merkle.EMPTY)
     path = proofs.between(tx, size, after.size)  # 4
     extends = merkle.verify_consistency(size, after.size, path, first_root=signed_root, second_root=root)
     if size != before.size or not extends:
         raise LedgerBroken("The stored tree does not begin with the tree that was signed last")
-    note = checkpoints.write(log.vkey, after.size, root, sign=log.sign)  # 5
-    ledger.add_checkpoint(tx, size=after.size, root=root, note=note)
+    ledger.add_checkpoint(tx, size=after.size, root=root, note=keys.checkpoint(after.size, root))  # 5
