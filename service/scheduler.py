@@ -40,10 +40,11 @@ def run(settings: Settings, *, stop: threading.Event, every_s: float = 1.0) -> N
     if settings.database_url is None:
         raise ValueError("EXPUNGE_DATABASE_URL is not set")
     url = settings.database_url.get_secret_value()
-    engine, app, signers = connect(url, pool_size=2), make_app(settings), keys.load(settings.keys_dir)
+    app, signers = make_app(settings), keys.load(settings.keys_dir)
+    engine, tree = connect(url, role="expunge_app", pool_size=2), connect(url, role="expunge_sequencer", pool_size=1)
 
     def order() -> None:
-        with transaction(engine) as tx:
+        with transaction(tree) as tx:
             sequence(tx, signers, settings.origin)
 
     steps = (lambda: reap(engine, signers), lambda: relay(engine, lambda message: publish(app, message)), order)
@@ -54,6 +55,7 @@ def run(settings: Settings, *, stop: threading.Event, every_s: float = 1.0) -> N
             log.warning("scheduler.waits", error=type(error).__name__)
             stop.wait(every_s)
     engine.dispose()
+    tree.dispose()
 
 
 Step = Callable[[], None]
