@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     architectures: str | None = Field(
         default=None, description="Packages whose model factories may be imported, separated by commas."
     )
+    image_sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="Digest of the container's image, for the certificates."
+    )
     log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @cached_property

@@ -34,15 +34,19 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "cuda": torch.version.cuda or "none", **known}
 
 
-def environment(device: torch.device) -> Environment:
-    """Where the work was done, as the certificate says it."""
+def environment(device: torch.device, image_sha256: str | None) -> Environment:
+    """Where the work was done, as the certificate says it.
+
+    Args:
+        image_sha256: of the container, where its operator has said so; nothing inside one knows it.
+    """
     return Environment(
         platform=platform.platform(aliased=True, terse=True),
         accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         driver=_driver() if device.type == "cuda" else None,
         threads=torch.get_num_threads(),
         deterministic=torch.are_deterministic_algorithms_enabled(),
-        image_sha256=None,
+        image_sha256=image_sha256,
     )
 
 

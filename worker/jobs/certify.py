@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -10,8 +11,7 @@ import torch
 
 from service.db.tables import DeletionRequest, Job
 from service.domain import certificates as c
-from service.domain.evidence import evidence
-from service.domain.recipes import ours
+from service.domain.evidence import evidence, limits
 from service.domain.report import AuditReport
 from service.ledger.envelopes import seal
 from service.ledger.keys import Keys
@@ -29,7 +29,7 @@ class Done:
     plan: Plan
     attempts: Sequence[Attempt]     # the last one is published
     report: AuditReport             # of that one
-    n_forget: int
+    manifests: dict[str, str]       # subjects
     weights_before: str             # keys in the store
     weights_after: str
     reports: dict[str, str]         # json, html, pdf
@@ -37,6 +37,35 @@ class Done:
     parent_job_id: UUID | None      # that made the model before
     compared_s: float               # that trainings for comparison took
     device: torch.device
+    image_sha256: str | None
+
+    @cached_property
+    def subjects(self) -> dict[str, str]:
+        """Name → SHA-256 in hex of all that the certificates of the job speak of."""
+        files = {
+            "dataset": self.plan.dataset.source_sha256,
+            "model-before": digest_of(self.weights_before),
+            "model-after": digest_of(self.weights_after),
+            "report.json": digest_of(self.reports["json"]),
+            "report.pdf": digest_of(self.reports["pdf"]),
+        }
+        return files | self.manifests | _further_subjects(self)
+
+    @cached_property
+    def procedure(self) -> c.Procedure:
+        return _procedure(self)
+
+    @cached_property
+    def evidence(self) -> c.Evidence:
+        return evidence(self.report, self.subjects["report.json"])
+
+    @cached_property
+    def verdict(self) -> c.Verdict:
+        return _verdict(self)
+
+    @property
+    def planted(self) -> bool:
+        return "canary" in self.plan.dataset.facts["splits"]
 
     @property
     def exact(self) -> bool:
@@ -49,49 +78,24 @@ class Signed(NamedTuple):
 
 
 def certificate(request: DeletionRequest, done: Done, keys: Keys) -> Signed:
-    """State what happened to this request, and sign it."""
-    certificate_id = uuid4()
-    subjects = {
-        "dataset": done.plan.dataset.source_sha256,
-        "model-before": digest_of(done.weights_before),
-        "model-after": digest_of(done.weights_after),
-        "report.json": digest_of(done.reports["json"]),
-        "report.pdf": digest_of(done.reports["pdf"]),
-    } | _further_subjects(done)
+    """State what happened to this request, and sign it; what all requests of the job share is made once."""
+    certificate_id, method = uuid4(), done.attempts[-1].method
     predicate = c.Predicate(
         request=_request(certificate_id, request),
-        procedure=_procedure(done),
-        evidence=evidence(done.report, subjects["report.json"]),
-        verdict=_verdict(done),
-        limits=(
-            *c.limits(exact=done.exact, ours=ours(done.attempts[-1].method)),
-            *_shared(request, done),
-            *_limits_of_evidence(done),
-        ),
+        procedure=done.procedure,
+        evidence=done.evidence,
+        verdict=done.verdict,
+        limits=limits(done.report, method, n_samples=request.n_samples, planted=done.planted),
         follow_up=_follow_up(done),
     )
-    return Signed(certificate_id, seal(c.statement(subjects, predicate), keys.certificate))
+    return Signed(certificate_id, seal(c.statement(done.subjects, predicate), keys.certificate))
 
 
 def _further_subjects(done: Done) -> dict[str, str]:
     """The report on the recipe; and the rows, since canaries are none of the data set's file."""
     recipe, rows = done.report.recipe_evidence, done.plan.dataset.tensors_key
     known = {} if recipe is None else {"recipe-report.json": recipe.report_sha256}
-    return known | ({"dataset-rows": digest_of(rows)} if rows is not None and _has_canaries(done) else {})
-
-
-def _has_canaries(done: Done) -> bool:
-    return "canary" in done.plan.dataset.facts["splits"]
-
-
-def _limits_of_evidence(done: Done) -> tuple[str, ...]:
-    recipe = done.report.recipe_evidence
-    said = {
-        c.PLANTED: _has_canaries(done),
-        c.OTHER_MODELS: recipe is not None,
-        c.OTHER_CODE: recipe is not None and not recipe.same_code,
-    }
-    return tuple(sentence for sentence, holds in said.items() if holds)
+    return known | ({"dataset-rows": digest_of(rows)} if rows is not None and done.planted else {})
 
 
 def _request(certificate_id: UUID, request: DeletionRequest) -> c.Request:
@@ -117,7 +121,7 @@ def _procedure(done: Done) -> c.Procedure:
         code_digest=provenance.code_digest(),
         versions=provenance.versions(),
         device=provenance.device_name(done.device),
-        environment=provenance.environment(done.device),
+        environment=provenance.environment(done.device, done.image_sha256),
         job_id=done.job.id,
         runs=done.job.attempt,
         parent_job_id=done.parent_job_id,
@@ -149,11 +153,3 @@ def _accelerator_seconds(done: Done) -> float:
 def _follow_up(done: Done) -> c.FollowUp:
     """What the erase job will do; see `jobs.erase`."""
     return c.FollowUp(erase_by=None, suppressed=done.plan.policy.erasure.rows)
-
-
-def _shared(request: DeletionRequest, done: Done) -> tuple[str, ...]:
-    """An audit of rows that were forgotten together says less about one request's share of them."""
-    if request.n_samples == done.n_forget:
-        return ()
-    together = f"The audit looked at {done.n_forget} rows that were forgotten together"
-    return (f"{together}; {request.n_samples} of them belong to this request.",)

@@ -13,6 +13,7 @@ from service.ledger import append
 from worker.jobs.attempts import Attempt, log
 from worker.jobs.certify import Done, certificate
 from worker.jobs.ladder import Ladder
+from worker.jobs.manifests import manifests
 from worker.jobs.material import Material, Plan, material, plan
 from worker.jobs.pulse import Pulse
 from worker.jobs.recipe import evidence
@@ -41,7 +42,7 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
         plan=task,
         attempts=attempts,
         report=chosen.report,
-        n_forget=len(rows.forget),
+        manifests=manifests(workshop, task, job.id),
         weights_before=version.weights_key,
         weights_after=workshop.store_weights(chosen.model),
         reports=workshop.store_report(chosen.report),
@@ -49,6 +50,7 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
         parent_job_id=version.job_id,
         compared_s=sum(each.seconds for each in known),
         device=workshop.torch_device,
+        image_sha256=workshop.settings.image_sha256,
     )
     _publish(workshop, claim, done, _result(rows, known, done))
 
