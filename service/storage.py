@@ -5,28 +5,34 @@
 
 import hashlib
 import io
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import unquote, urlsplit
 
+from service.drafts import DRAFT, appearing
 from service.errors import BadInput, Damaged, NotFound, Unavailable
 
 KEY = re.compile(r"sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})")
+NAME = re.compile(r"[a-z0-9]+(?:[./]?[a-z0-9]+)*(?:\.p/[0-9]+)?")
 CHUNK = 1 << 20
+NAMED_LIMIT = 1 << 25
 PART = 64 << 20     # a larger blob goes to S3 in parts of this size
 
 
 class Blobs(Protocol):
     """Where bytes lie under a name; an adapter knows neither keys nor digests."""
 
-    def write(self, name: str, data: BinaryIO) -> None:
-        """Store all of `data`, or nothing; what already lies there stays."""
+    def write(self, name: str, data: BinaryIO, *, public: bool = False) -> None:
+        """Store all of `data`, or nothing; `public` is for other users of this machine to read as well."""
+        ...
+
+    def replace(self, name: str, data: BinaryIO) -> None:
+        """Store all of `data` in the place of what lies there, so that a reader sees the one or the other; public."""
         ...
 
     def read(self, name: str) -> Iterator[bytes]:
@@ -35,9 +41,52 @@ class Blobs(Protocol):
 
     def has(self, name: str) -> bool: ...
 
+    def names(self, folder: str) -> Iterator[str]:
+        """What lies in a folder and below, by names relative to it."""
+        ...
+
     def remove(self, name: str) -> None:
         """Erase, with every older version; nothing happens if nothing lies there."""
         ...
+
+
+class Named:
+    """Public objects under names of their own in one folder: what a static file server serves."""
+
+    def __init__(self, blobs: Blobs, folder: str) -> None:
+        self._blobs, self._folder = blobs, folder
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store an object, once: what lies there already stays."""
+        if not self.has(name):
+            self._blobs.write(self._at(name), io.BytesIO(data), public=True)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Store an object in the place of what lies there."""
+        self._blobs.replace(self._at(name), io.BytesIO(data))
+
+    def get(self, name: str, *, limit: int = NAMED_LIMIT) -> bytes:
+        """All of an object; NotFound if there is none, Damaged if it is longer than `limit` bytes."""
+        data = b""
+        for chunk in self._blobs.read(self._at(name)):
+            data += chunk
+            if len(data) > limit:
+                raise Damaged(f"{name} is longer than what was written there")
+        return data
+
+    def has(self, name: str) -> bool:
+        return self._blobs.has(self._at(name))
+
+    def names(self) -> Iterator[str]:
+        return self._blobs.names(self._folder)
+
+    def remove(self, name: str) -> None:
+        self._blobs.remove(self._at(name))
+
+    def _at(self, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise BadInput("a name in the store is of lower-case letters, digits, dots and slashes")
+        return f"{self._folder}/{name}"
 
 
 class Store:
@@ -45,6 +94,10 @@ class Store:
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
+
+    def named(self, folder: str) -> Named:
+        """The door to a folder beside them, for what is not named by its content."""
+        return Named(self._blobs, folder)
 
     def put(self, path: Path) -> str:
         """Store a file and return its key; storing it again changes nothing."""
@@ -71,7 +124,7 @@ class Store:
     def fetch(self, key: str, to: Path) -> None:
         """Copy a blob to `to`, which appears only when it is complete and verified."""
         source = self.open(key)
-        with _appearing(to) as target:
+        with appearing(to) as target:
             for chunk in source:
                 target.write(chunk)
 
@@ -89,12 +142,15 @@ class FileStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def write(self, name: str, data: BinaryIO) -> None:
+    def write(self, name: str, data: BinaryIO, *, public: bool = False) -> None:
         path = self._root / name
         with self._answers(name):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _appearing(path, mode=0o400) as target:
+            with appearing(path, mode=0o444 if public else 0o400) as target:
                 shutil.copyfileobj(data, target, CHUNK)
+
+    def replace(self, name: str, data: BinaryIO) -> None:
+        self.write(name, data, public=True)         # a rename over what lies there
 
     def read(self, name: str) -> Iterator[bytes]:
         with self._answers(name):
@@ -107,6 +163,12 @@ class FileStore:
     def has(self, name: str) -> bool:
         with self._answers(name):
             return (self._root / name).is_file()
+
+    def names(self, folder: str) -> Iterator[str]:
+        root = self._root / folder
+        with self._answers(folder):
+            files = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith(DRAFT))
+            yield from (path.relative_to(root).as_posix() for path in files)
 
     def remove(self, name: str) -> None:
         with self._answers(name):
@@ -125,7 +187,9 @@ class FileStore:
 class S3Store:
     """Blobs as objects of one bucket, below a prefix. Credentials come the usual boto3 way."""
 
-    def __init__(self, bucket: str, prefix: str = "", *, endpoint: str | None = None) -> None:
+    def __init__(
+        self, bucket: str, prefix: str = "", *, endpoint: str | None = None, retain_days: int | None = None
+    ) -> None:
         import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
@@ -135,14 +199,25 @@ class S3Store:
         config = Config(connect_timeout=5, read_timeout=60, retries=retries, s3=style)
         self._s3 = boto3.client("s3", endpoint_url=endpoint, config=config)
         self._refused, self._away = ClientError, BotoCoreError
-        self._bucket, self._prefix = bucket, prefix.strip("/")
+        self._bucket, self._prefix, self._retain_days = bucket, prefix.strip("/"), retain_days
 
-    def write(self, name: str, data: BinaryIO) -> None:
+    def write(self, name: str, data: BinaryIO, *, public: bool = False) -> None:    # noqa: ARG002  the bucket decides
         with self._answers(name, "412", "PreconditionFailed"):      # 412: somebody was faster, with the same bytes
             if _size(data) <= PART:
-                self._s3.put_object(Body=data, IfNoneMatch="*", **self._at(name))
+                self._s3.put_object(Body=data, IfNoneMatch="*", **self._locked(), **self._at(name))
             else:
                 self._write_parts(name, data)
+
+    def replace(self, name: str, data: BinaryIO) -> None:
+        with self._answers(name):
+            self._s3.put_object(Body=data, **self._at(name))
+
+    def _locked(self) -> dict[str, object]:
+        """Until then nobody can remove the object, the owner of the account included."""
+        if self._retain_days is None:
+            return {}
+        until = datetime.now(UTC) + timedelta(days=self._retain_days)
+        return {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
 
     def _write_parts(self, name: str, data: BinaryIO) -> None:
         upload = self._at(name) | {"UploadId": self._s3.create_multipart_upload(**self._at(name))["UploadId"]}
@@ -172,13 +247,19 @@ class S3Store:
             return False
         return True
 
+    def names(self, folder: str) -> Iterator[str]:
+        root = self._at(f"{folder}/")["Key"]
+        with self._answers(folder):
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=root):
+                yield from (each["Key"].removeprefix(root) for each in page.get("Contents", ()))
+
     def remove(self, name: str) -> None:
+        at = self._at(name)
         with self._answers(name):
-            pages = self._s3.get_paginator("list_object_versions").paginate(
-                Bucket=self._bucket, Prefix=self._at(name)["Key"]
-            )
-            for version in [v for page in pages for kind in ("Versions", "DeleteMarkers") for v in page.get(kind, ())]:
-                self._s3.delete_object(VersionId=version["VersionId"], **self._at(name))
+            pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=at["Key"])
+            found = [v for page in pages for kind in ("Versions", "DeleteMarkers") for v in page.get(kind, ())]
+            for version in (each for each in found if each["Key"] == at["Key"]):    # others only begin like it
+                self._s3.delete_object(VersionId=version["VersionId"], **at)
 
     def _at(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": f"{self._prefix}/{name}" if self._prefix else name}
@@ -236,30 +317,6 @@ def _verified(chunks: Iterator[bytes], key: str) -> Generator[bytes]:
         yield chunk
     if key_of(digest.hexdigest()) != key:
         raise Damaged(f"the content of {key} no longer has this digest")
-
-
-@contextmanager
-def _appearing(path: Path, *, mode: int = 0o600) -> Generator[BinaryIO]:
-    """A file that gets its name only when everything is on the disk."""
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".draft-")
-    try:
-        with os.fdopen(handle, "wb") as target:
-            yield target
-            target.flush()
-            os.fsync(target.fileno())
-        Path(draft).chmod(mode)
-        Path(draft).replace(path)
-        _sync_folder(path.parent)
-    finally:
-        Path(draft).unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _size(data: BinaryIO) -> int:

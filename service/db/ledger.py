@@ -1,10 +1,24 @@
 """Queries on certificates and the ledger."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, LiteralString, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, SmallInteger, and_, cast, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Engine,
+    SmallInteger,
+    and_,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, aliased
 
@@ -75,6 +89,18 @@ def certificate_of(tx: Session, request_id: UUID) -> Certificate:
 def lock(tx: Session) -> bool:
     """Become the sequencer until the transaction ends; False if somebody else is."""
     return tx.scalars(select(func.pg_try_advisory_xact_lock(SEQUENCER))).one()
+
+
+@contextmanager
+def alone(engine: Engine, lock: int) -> Generator[bool]:
+    """Whether nobody else holds an advisory lock; if so it is ours till the block ends, and no transaction is open."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        mine = connection.scalars(select(func.pg_try_advisory_lock(lock))).one()
+        try:
+            yield mine
+        finally:
+            if mine:
+                connection.execute(select(func.pg_advisory_unlock(lock)))
 
 
 def head(tx: Session) -> LedgerHead:

@@ -74,9 +74,13 @@ class Tripwire:
             self._on = ""
             self._call()
 
-    def write(self, name: str, data: BinaryIO) -> None:
+    def write(self, name: str, data: BinaryIO, *, public: bool = False) -> None:
         self._pass("write")
-        self._blobs.write(name, data)
+        self._blobs.write(name, data, public=public)
+
+    def replace(self, name: str, data: BinaryIO) -> None:
+        self._pass("replace")
+        self._blobs.replace(name, data)
 
     def read(self, name: str) -> Iterator[bytes]:
         self._pass("read")
@@ -84,6 +88,9 @@ class Tripwire:
 
     def has(self, name: str) -> bool:
         return self._blobs.has(name)
+
+    def names(self, folder: str) -> Iterator[str]:
+        return self._blobs.names(folder)
 
     def remove(self, name: str) -> None:
         self._blobs.remove(name)
