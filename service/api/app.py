@@ -18,6 +18,7 @@ from service.api import (
     problem_list,
     problems,
     recipe_audits,
+    schemas,
 )
 from service.api.deps import Context
 from service.api.request_id import RequestId
@@ -29,7 +30,7 @@ from service.storage import open_store
 
 ROUTERS = (
     datasets, canaries, models, deletion_requests, events, evidence, audits, recipe_audits, jobs, catalogue, ledger,
-    health, problem_list,
+    schemas, health, problem_list,
 )
 
 

@@ -192,7 +192,7 @@ class Subject(Value):
     """A file that the certificate speaks of."""
 
     name: Slug
-    digest: dict[Literal["sha256"], Digest]
+    digest: Annotated[dict[Literal["sha256"], Digest], Field(min_length=1)]
 
 
 _LIMITS = (
