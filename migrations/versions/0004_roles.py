@@ -23,14 +23,15 @@ OTHERS = ("ledger_inbox", "ledger_head", "alembic_version")
 EVERYTHING = "SELECT, INSERT, UPDATE, DELETE"
 CREATE = """
 DO $$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
-        CREATE ROLE {role} NOLOGIN;
-    END IF;
-    IF NOT pg_has_role('{role}', 'USAGE') THEN      -- a superuser is everybody; another login has to be a member
+    BEGIN
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
+            CREATE ROLE {role} NOLOGIN;
+        END IF;
+    EXCEPTION WHEN duplicate_object OR unique_violation THEN    -- another database of the cluster was migrated just now
+    END;
+    IF NOT pg_has_role('{role}', 'USAGE') THEN                  -- a superuser is everybody
         GRANT {role} TO CURRENT_USER;
     END IF;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN    -- another database of the cluster was migrated just now
-    NULL;
 END $$
 """
 

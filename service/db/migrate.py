@@ -4,7 +4,11 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Engine
+from sqlalchemy.exc import ProgrammingError
+
+from service.errors import UnusableDatabase
 
 SCRIPTS = Path(__file__).parents[2] / "migrations"      # beside the package, in a checkout and when installed
 
@@ -18,6 +22,17 @@ def config(engine_connection: object) -> Config:
 
 
 def upgrade(engine: Engine) -> None:
-    """Apply what is missing; nothing happens when nothing is."""
-    with engine.begin() as connection:
-        command.upgrade(config(connection), "head")
+    """Apply what is missing; nothing happens when nothing is.
+
+    Raises:
+        UnusableDatabase: the login may not make roles, or may not act as the one that owns the tables.
+    """
+    try:
+        with engine.begin() as connection:
+            command.upgrade(config(connection), "head")
+    except ProgrammingError as error:
+        if isinstance(error.orig, InsufficientPrivilege):
+            raise UnusableDatabase(
+                "The login may not migrate: it has to own the database, and to make roles or be in expunge_owner"
+            ) from None
+        raise
