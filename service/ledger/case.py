@@ -1,13 +1,12 @@
 """A bundle under examination: what it may hold, and its parts, each read when it is first asked for."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from re import fullmatch
 
-from service.domain import merkle
 from service.ledger import checkpoints
-from service.ledger.checkpoints import Checkpoint, Proof, Vkey
+from service.ledger.sealed import Sealed, Trust
 from service.ledger.untrusted import (
     BUNDLE_LIMIT,
     FILE_LIMIT,
@@ -34,60 +33,57 @@ MEMBERS = {
     "report.json": FILE_LIMIT,
     "report.pdf": FILE_LIMIT,
     "recipe-report.json": FILE_LIMIT,
+    "later.json": JSON_LIMIT,
 }
-OPTIONAL = frozenset({"report.pdf", "recipe-report.json"})
+OPTIONAL = frozenset({"report.pdf", "recipe-report.json", "later.json"})
 
 
 @dataclass(frozen=True)
 class Case:
-    """One bundle and what to hold it against; each part is read when a step first asks for it."""
+    """One bundle and what to hold it against."""
 
     bundle: Path
-    trust: str
+    keys: str
     seen: str | None
     consistency: str | None
     weights: Path | None
+    receipt: bytes | None
 
     @cached_property
     def members(self) -> dict[str, bytes]:
         return unpack(read(self.bundle, BUNDLE_LIMIT), MEMBERS)
 
     @cached_property
-    def keys(self) -> tuple[Vkey, ...]:
-        return checkpoints.read_keys(self.trust)
+    def trust(self) -> Trust:
+        keys = checkpoints.read_keys(self.keys)
+        certificates = tuple(key for key in keys if checkpoints.signs_certificates(key))
+        return Trust(certificates, tuple(key for key in keys if key not in certificates))
 
     @cached_property
-    def log_keys(self) -> tuple[Vkey, ...]:
-        return tuple(key for key in self.keys if not checkpoints.signs_certificates(key))
-
-    @cached_property
-    def envelope(self) -> object:
-        return read_json(self.members["envelope.json"])
-
-    @cached_property
-    def payload(self) -> bytes:
-        return unbase64(field(self.envelope, "payload", str))
-
-    @cached_property
-    def statement(self) -> object:
-        return read_json(self.payload)
+    def certificate(self) -> Sealed:
+        return Sealed(self.members["envelope.json"], text(self.members["proof.tlog-proof"]))
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        subjects = items(self.statement, "subject")
+        """SHA-256 in hex of each file that the certificate speaks of."""
+        subjects = items(self.certificate.statement, "subject")
         found = {field(each, "name", str): field(each, "digest.sha256", str) for each in subjects}
-        if len(found) != len(subjects) or not all(fullmatch("[0-9a-f]{64}", each) for each in found.values()):
-            raise RefusedError("the subjects are not distinct files with SHA-256 digests")
+        if len(found) != len(subjects):
+            raise RefusedError("the certificate names a file twice")
         return found
 
     @cached_property
-    def proof(self) -> Proof:
-        return checkpoints.parse_proof(text(self.members["proof.tlog-proof"]))
+    def later(self) -> list[Sealed]:
+        entries = items(read_json(self.members["later.json"]), "entries")
+        told = ((field(each, "envelope", str), field(each, "proof", str)) for each in entries)
+        return [Sealed(unbase64(envelope), text(proof.encode())) for envelope, proof in told]
 
-    @cached_property
-    def checkpoint(self) -> Checkpoint:
-        return checkpoints.parse(self.proof.note)
-
-    @cached_property
-    def leaf(self) -> bytes:
-        return merkle.leaf_hash(self.members["envelope.json"])
+    def asks(self, step: int) -> bool:
+        """Whether a step has anything to check; asked in order, so a bundle without parts is refused before."""
+        optional: Mapping[int, Callable[[], bool]] = {
+            6: lambda: self.seen is not None,
+            8: lambda: self.weights is not None,
+            9: lambda: "later.json" in self.members,
+            10: lambda: self.receipt is not None,
+        }
+        return optional.get(step, lambda: True)()

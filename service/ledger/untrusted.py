@@ -6,11 +6,17 @@ import struct
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from math import isinf
 from pathlib import Path
 from typing import TypeGuard, TypeVar
 
-TEXT_LIMIT, JSON_LIMIT, FILE_LIMIT, BUNDLE_LIMIT = 2**16, 2**23, 2**26, 2**27  # bytes
-JSON_DEPTH = 64
+TEXT_LIMIT, JSON_LIMIT, FILE_LIMIT, BUNDLE_LIMIT = 2**16, 2**20, 2**26, 2**27  # bytes
+JSON_DEPTH = 64             # at least so deep is read, and never twice as deep
+JSON_INTEGERS = 2**53       # beyond it readers of JSON differ
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)     # possessive: hostile quotes cost no time
+_NO_BRACKET = re.compile(r"[^\[\]{}]+")
+_DECODER = json.JSONDecoder()
 T = TypeVar("T")
 
 
@@ -42,7 +48,7 @@ def text(data: bytes) -> str:
         decoded = at_most(TEXT_LIMIT, data).decode()
     except UnicodeDecodeError as error:
         raise RefusedError("a text is not UTF-8") from error
-    if re.search(r"[\x00-\x09\x0b-\x1f\x7f]", decoded):
+    if _CONTROL.search(decoded):
         raise RefusedError("a text has control characters")
     return decoded
 
@@ -62,22 +68,42 @@ def unbase64(encoded: str) -> bytes:
 
 
 def read_json(data: bytes) -> object:
-    """JSON of bounded size and depth, with no name twice in an object and no NaN."""
+    """JSON of bounded size and depth, in which no name is twice in an object and every number and text is exact."""
     try:
         decoded = at_most(JSON_LIMIT, data).decode()
-        if _depth(decoded) > JSON_DEPTH:
+        if _is_deep(decoded):
             raise RefusedError("a JSON file is too deep")
-        return json.loads(decoded, object_pairs_hook=_unique, parse_constant=_no_constant)
+        found = json.loads(
+            decoded, object_pairs_hook=_unique, parse_int=_integer, parse_float=_real, parse_constant=_no_constant
+        )
+        if "\\u" in decoded:
+            json.dumps(found, ensure_ascii=False).encode()       # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:
         raise RefusedError("a JSON file is malformed") from error
+    return found
 
 
-def _depth(decoded: str) -> int:
-    depth = deepest = 0
-    for mark in re.finditer(r"[\[\]{}]", re.sub(r'"[^"\\]*(?:\\.[^"\\]*)*"', "", decoded)):
-        depth += 1 if mark.group() in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+def _is_deep(decoded: str) -> bool:
+    """Takes the innermost brackets away, again and again; what has brackets that do not match is left over, too."""
+    brackets, before, rounds = _NO_BRACKET.sub("", _STRING.sub("", decoded)), -1, 0
+    while len(brackets) != before and rounds < JSON_DEPTH:
+        before, rounds = len(brackets), rounds + 1
+        brackets = brackets.replace("[]", "").replace("{}", "")
+    return bool(brackets)
+
+
+def _integer(written: str) -> int:
+    number = int(written)
+    if abs(number) >= JSON_INTEGERS:
+        raise ValueError("an integer is too large")
+    return number
+
+
+def _real(written: str) -> float:
+    number = float(written)
+    if isinf(number):
+        raise ValueError("a number is too large")
+    return number
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -94,8 +120,28 @@ def at(value: object, path: str) -> object:
     """Whatever is at a dotted path, or None."""
     found = value
     for name in path.split("."):
-        found = found.get(name) if _is_object(found) else None
+        found = found.get(name) if is_object(found) else None
     return found
+
+
+def span_of(written: str, path: str) -> str:
+    """The text of the value at a dotted path, as it stands in a JSON text that has no spaces between its tokens."""
+    start = 0
+    try:
+        for name in path.split("."):
+            start = _value_of(written, start, name)
+        return written[start : _DECODER.raw_decode(written, start)[1]]
+    except (ValueError, IndexError) as error:
+        raise RefusedError(f"{path} is missing, or the JSON is not canonical") from error
+
+
+def _value_of(written: str, start: int, name: str) -> int:
+    """Where the value of a name begins in the object that begins at `start`."""
+    found, end = "", start
+    while found != name:
+        found, end = _DECODER.raw_decode(written, end + 1)      # past the brace, or the comma
+        start, end = end + 1, _DECODER.raw_decode(written, end + 1)[1]
+    return start
 
 
 def field(value: object, path: str, kind: type[T]) -> T:
@@ -109,16 +155,18 @@ def field(value: object, path: str, kind: type[T]) -> T:
 def items(value: object, path: str) -> list[object]:
     """The elements of the list at a dotted path."""
     found = at(value, path)
-    if _is_list(found):
+    if is_list(found):
         return found
     raise RefusedError(f"{path} is missing or of another type")
 
 
-def _is_object(value: object) -> TypeGuard[dict[str, object]]:
+def is_object(value: object) -> TypeGuard[dict[str, object]]:
+    """JSON's objects have text for names."""
     return isinstance(value, dict)
 
 
-def _is_list(value: object) -> TypeGuard[list[object]]:
+def is_list(value: object) -> TypeGuard[list[object]]:
+    """Of anything."""
     return isinstance(value, list)
 
 

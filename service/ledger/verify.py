@@ -1,55 +1,51 @@
 """Check a certificate bundle offline, trusting nobody but the keys that you name.
 
     expunge verify BUNDLE --key expunge.pub [--checkpoint SEEN [--consistency PROOF]] [--weights FILE]
-    python verify.pyz BUNDLE …      the same without the service: needs Python 3.11 and `cryptography` alone
+    expunge verify-receipt RECEIPT BUNDLE --key expunge.pub
+    python verify.pyz BUNDLE … [--receipt RECEIPT]      the same without the service: Python 3.11 and `cryptography`
 
 The steps run in this order; the first that fails ends the check, and the exit code is 10 + its number:
 
     0 input                 the bundle is one, the key file holds keys, and every file that was named can be read
-    1 envelope signature    a trusted certificate key signed the envelope's payload (DSSE, Ed25519)
-    2 statement schema      the payload is an unlearning certificate, and statement.json is a copy of it
+    1 envelope signature    a trusted certificate key signed the envelope's payload (DSSE)
+    2 statement schema      the payload is an unlearning certificate, whole, and statement.json is a copy of it
     3 leaf hash             the proof is about exactly this envelope
     4 inclusion             that leaf is in the tree whose root the checkpoint names (RFC 6962)
     5 checkpoint signature  a trusted ledger key signed that checkpoint (C2SP signed note)
     6 consistency           the ledger that you saw before is a beginning, or a continuation, of this one (--checkpoint)
     7 report digests        the reports in the bundle are those that were signed
     8 weights digest        FILE is what the certificate calls model-after (--weights)
+    9 later entries         what else the ledger says of the request, each with steps 1 to 5; no entry revokes or
+                            supersedes the certificate (only where the bundle has later.json)
+   10 receipt               the receipt's sample is in the set that the certificate names (--receipt)
 
-Imports no more than the standard library, `cryptography` and three files of this package: see `bundle.verifier`.
+A key that was retired (`until=N` in the key file) is refused at 4 for an entry from N on, at 5 and 6 for a larger tree.
+Imports no more than the standard library, `cryptography` and the files that `bundle.VERIFIER` names.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
-from re import fullmatch
 from typing import NamedTuple
 
 from service.domain import merkle
-from service.ledger import checkpoints
+from service.ledger import checkpoints, later, receipts, schema, sealed
 from service.ledger.case import MEMBERS, OPTIONAL, REPORTS, Case
-from service.ledger.untrusted import TEXT_LIMIT, RefusedError, at, field, items, read, read_json, text, unbase64
+from service.ledger.untrusted import (
+    TEXT_LIMIT,
+    RefusedError,
+    at,
+    field,
+    items,
+    read,
+    read_json,
+    span_of,
+    text,
+    unbase64,
+)
 
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
-STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE = "https://expunge.example/unlearning-certificate/v1"
-VERDICTS = ("EQUIVALENT_WITHIN_MARGIN", "LEAK_DETECTED", "INCONCLUSIVE")
-SCHEMA: Mapping[str, Mapping[type, str]] = {
-    "request": {
-        str: "certificate_id request_id target_kind forget_root ground received_at due_at",
-        int: "n_samples",
-    },
-    "procedure": {
-        str: "code_digest device started_at finished_at",
-        int: "seed",
-        dict: "method versions",
-        list: "attempts",
-    },
-    "evidence": {str: "report_sha256", int: "references_k", list: "metrics"},
-    "verdict": {str: "value reason policy_sha256", bool: "exact"},
-    "follow_up": {list: "erased notified"},
-}
 RECIPE_AUDIT = "predicate.evidence.recipe_audit"
 
 
@@ -69,6 +65,7 @@ def verify(
     checkpoint: str | None = None,
     consistency: str | None = None,
     weights: Path | None = None,
+    receipt: bytes | None = None,
 ) -> list[Step]:
     """Run the steps; the last one says whether all is well.
 
@@ -76,14 +73,13 @@ def verify(
         trust: the text of a key file.
         checkpoint: a checkpoint of this ledger that you kept earlier.
         consistency: the answer of /ledger/proofs/consistency for the two sizes, or its hashes, one per line.
+        receipt: the answer of /deletion-requests/{id}/receipt.
     """
-    case, steps = Case(bundle, trust, checkpoint, consistency, weights), list[Step]()
-    asked = {6: checkpoint is not None, 8: weights is not None}
+    case, steps = Case(bundle, trust, checkpoint, consistency, weights, receipt), list[Step]()
     for number, (name, check) in enumerate(STEPS):
-        if not asked.get(number, True):
-            continue
         try:
-            steps.append(Step(number, name, True, check(case)))
+            if case.asks(number):
+                steps.append(Step(number, name, True, check(case)))
         except RefusedError as refusal:
             return [*steps, Step(number, name, False, str(refusal))]
     return steps
@@ -97,101 +93,79 @@ def _input(case: Case) -> str:
     missing = MEMBERS.keys() - OPTIONAL - case.members.keys()
     if missing:
         raise RefusedError("the bundle lacks a member")
-    if len(case.log_keys) in (0, len(case.keys)):
+    if not case.trust.certificates or not case.trust.log:
         raise RefusedError("the key file must hold a certificate key and a ledger key")
-    return f"{len(case.members)} files; {len(case.keys)} keys; README.txt is not evidence"
+    n_keys = len(case.trust.certificates) + len(case.trust.log)
+    return f"{len(case.members)} files; {n_keys} keys; README.txt is not evidence"
 
 
 def _envelope_signature(case: Case) -> str:
-    """Step 1. PAE(type, body) = "DSSEv1" SP len(type) SP type SP len(body) SP body."""
-    kind = field(case.envelope, "payloadType", str)
-    encoded = b"DSSEv1 %d %b %d %b" % (len(kind.encode()), kind.encode(), len(case.payload), case.payload)
-    signers = {key.label: key for key in case.keys if checkpoints.signs_certificates(key)}
-    known = [each for each in items(case.envelope, "signatures") if field(each, "keyid", str) in signers]
-    if not known:
-        raise RefusedError("no trusted certificate key signed the envelope")
-    for each in known:
-        signers[field(each, "keyid", str)].check(unbase64(field(each, "sig", str)), encoded)
+    """Step 1."""
+    signers = sealed.check_signature(case.certificate, case.trust.certificates)
     _offers_no_other_key(case)
-    return "by " + field(known[0], "keyid", str)
+    return "by " + signers[0].label
 
 
 def _offers_no_other_key(case: Case) -> None:
     """keys.json is no source of trust; a reader who pins what it says must not be misled all the same."""
-    offered, trusted = items(read_json(case.members["keys.json"]), "keys"), checkpoints.listed(case.keys)
-    if not all(each in trusted for each in offered):
+    trusted = checkpoints.listed([key._replace(until=None) for key in (*case.trust.certificates, *case.trust.log)])
+    offered = items(read_json(case.members["keys.json"]), "keys")
+    names = [field(each, "vkey", str) for each in offered]
+    if not all(each in trusted for each in offered) or sorted(set(names)) != names or not names:
         raise RefusedError("keys.json offers a key that you do not trust")
 
 
 def _statement_schema(case: Case) -> str:
     """Step 2."""
-    if case.members["statement.json"] != case.payload:
+    if case.members["statement.json"] != case.certificate.payload:
         raise RefusedError("statement.json is not what was signed")
-    types = [field(case.statement, "_type", str), field(case.statement, "predicateType", str)]
-    if [field(case.envelope, "payloadType", str), *types] != [PAYLOAD_TYPE, STATEMENT_TYPE, PREDICATE_TYPE]:
+    statement = case.certificate.statement
+    if schema.require_statement(statement) != schema.CERTIFICATE:
         raise RefusedError("this is not an unlearning certificate, version 1")
-    for section, kinds in SCHEMA.items():
-        for kind, names in kinds.items():
-            for name in names.split():
-                field(case.statement, f"predicate.{section}.{name}", kind)
-    _recipe_audit(case)
-    return _verdict(case)
+    _policy(case)
+    recipes = [at(each, "recipe") for each in items(statement, "predicate.procedure.attempts")]
+    if at(statement, "predicate.procedure.method") not in recipes:
+        raise RefusedError("the certificate hides its attempts")
+    if not case.digests.keys() >= {"model-before", "model-after", "report.json"}:
+        raise RefusedError("the certificate does not name its models and its report")
+    certificate = field(statement, "predicate.request.certificate_id", str)
+    return f"certificate {certificate}: {field(statement, 'predicate.verdict.value', str)}"
 
 
-def _recipe_audit(case: Case) -> None:
-    """Older certificates, and those of a recipe that nobody has audited, have none."""
-    audit = at(case.statement, RECIPE_AUDIT)
-    if audit is None:
-        return
-    for kind, name in ((str, "report_sha256"), (int, "n_models"), (bool, "same_code")):
-        field(audit, name, kind)
-    for name in ("auc_original", "auc"):
-        number = at(audit, name)
-        if not isinstance(number, int | float) or not 0 <= number <= 1:
-            raise RefusedError(f"{RECIPE_AUDIT}.{name} is no share")
-
-
-def _verdict(case: Case) -> str:
-    verdict = field(case.statement, "predicate.verdict.value", str)
-    certificate = field(case.statement, "predicate.request.certificate_id", str)
-    if verdict not in VERDICTS or not fullmatch("[0-9a-f-]{36}", certificate) or not case.digests:
-        raise RefusedError("the certificate's id, verdict or subjects are not of the schema")
-    recipes = [at(each, "recipe") for each in items(case.statement, "predicate.procedure.attempts")]
-    hidden = at(case.statement, "predicate.procedure.method") not in recipes
-    if hidden or not items(case.statement, "predicate.limits"):
-        raise RefusedError("the certificate hides its attempts or its limits")
-    return f"certificate {certificate}: {verdict}"
+def _policy(case: Case) -> None:
+    """The payload is canonical JSON, and so is each part of it, as it stands."""
+    policy = span_of(case.certificate.payload.decode(), "predicate.verdict.policy").encode()
+    if sha256(policy).hexdigest() != field(case.certificate.statement, "predicate.verdict.policy_sha256", str):
+        raise RefusedError("predicate.verdict.policy is not the policy of that digest")
 
 
 def _leaf_hash(case: Case) -> str:
     """Step 3."""
-    if case.proof.leaf != case.leaf:
-        raise RefusedError("the proof is about another envelope")
-    return f"entry {case.proof.index}: {case.leaf.hex()}"
+    sealed.check_leaf(case.certificate)
+    return f"entry {case.certificate.proof.index}: {case.certificate.leaf.hex()}"
 
 
 def _inclusion(case: Case) -> str:
     """Step 4."""
-    index, size, root = case.proof.index, case.checkpoint.size, case.checkpoint.root
-    if not merkle.verify_inclusion(index, size, case.proof.path, leaf=case.leaf, root=root):
-        raise RefusedError("the path does not lead from the leaf to the checkpoint's root")
-    return f"{len(case.proof.path)} hashes lead to the root of {size} entries"
+    entry = case.certificate
+    sealed.check_inclusion(entry, sealed.check_signature(entry, case.trust.certificates))
+    return f"{len(entry.proof.path)} hashes lead to the root of {entry.checkpoint.size} entries"
 
 
 def _checkpoint_signature(case: Case) -> str:
     """Step 5."""
-    if text(case.members["checkpoint"]) != case.proof.note:
+    if text(case.members["checkpoint"]) != case.certificate.proof.note:
         raise RefusedError("the bundle's checkpoint is not the one of the proof")
-    return "by " + checkpoints.check_note(case.checkpoint, case.log_keys).label
+    return "by " + sealed.check_checkpoint(case.certificate.checkpoint, case.trust.log).label
 
 
 def _consistency(case: Case) -> str:
     """Step 6."""
-    seen = checkpoints.parse(case.seen or "")
-    checkpoints.check_note(seen, case.log_keys)
-    if seen.origin != case.checkpoint.origin:
+    ours, seen = case.certificate.checkpoint, checkpoints.parse(case.seen or "")
+    sealed.check_checkpoint(seen, case.trust.log)
+    if seen.origin != ours.origin:
         raise RefusedError("the checkpoint that you saw is of another ledger")
-    old, new = sorted((seen, case.checkpoint), key=lambda each: each.size)
+    old, new = sorted((seen, ours), key=lambda each: each.size)
     if case.consistency is None and 0 < old.size < new.size:
         raise RefusedError(f"needs --consistency: GET /ledger/proofs/consistency?from={old.size}&to={new.size}")
     path = _hashes(case.consistency or "")
@@ -214,31 +188,42 @@ def _report_digests(case: Case) -> str:
     for name in present:
         if case.digests.get(name) != sha256(case.members[name]).hexdigest():
             raise RefusedError(f"{name} is not the file that was signed")
-    if field(case.statement, "predicate.evidence.report_sha256", str) != case.digests["report.json"]:
+    if at(case.certificate.statement, "predicate.evidence.report_sha256") != case.digests["report.json"]:
         raise RefusedError("the evidence names another report")
-    if _recipe_report(case) != case.digests.get("recipe-report.json"):
+    if at(case.certificate.statement, f"{RECIPE_AUDIT}.report_sha256") != case.digests.get("recipe-report.json"):
         raise RefusedError("the evidence names another report on the recipe")
     return " and ".join(present)
 
 
-def _recipe_report(case: Case) -> str | None:
-    """The digest that the evidence names, if it names one."""
-    audit = at(case.statement, RECIPE_AUDIT)
-    return None if audit is None else field(audit, "report_sha256", str)
-
-
 def _weights_digest(case: Case) -> str:
     """Step 8."""
-    try:
-        with (case.weights or Path()).open("rb") as file:
-            digest = file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise RefusedError("the file of weights cannot be read") from error
+    digest = _digest_of(case.weights or Path())
     if digest == case.digests.get("model-before"):
         raise RefusedError("these are the weights from before the unlearning")
     if digest != case.digests.get("model-after"):
         raise RefusedError("these are not the weights of the certificate")
     return digest
+
+
+def _digest_of(path: Path) -> str:
+    """Of a regular file: a pipe would be waited for, and a device has no end."""
+    try:
+        if not path.is_file():
+            raise RefusedError("the file of weights does not exist")
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise RefusedError("the file of weights cannot be read") from error
+
+
+def _later_entries(case: Case) -> str:
+    """Step 9."""
+    return later.check(case.later, case.certificate, case.trust)
+
+
+def _receipt(case: Case) -> str:
+    """Step 10."""
+    return receipts.check(read_json(case.receipt or b""), case.certificate.statement)
 
 
 STEPS: Sequence[tuple[str, Callable[[Case], str]]] = (
@@ -251,6 +236,8 @@ STEPS: Sequence[tuple[str, Callable[[Case], str]]] = (
     ("consistency", _consistency),
     ("report digests", _report_digests),
     ("weights digest", _weights_digest),
+    ("later entries", _later_entries),
+    ("receipt", _receipt),
 )
 
 
@@ -265,6 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint of the ledger that you kept earlier")
     parser.add_argument("--consistency", type=Path, help="the ledger's consistency proof between the two")
     parser.add_argument("--weights", type=Path, help="the safetensors file that you were given")
+    parser.add_argument("--receipt", type=Path, help="the receipt of one sample, as its person was given it")
     steps = _verify_files(parser.parse_args(arguments))
     for step in steps:
         print(f"{'ok  ' if step.ok else 'FAIL'} {step.number} {step.name}: {step.detail}")
@@ -275,9 +263,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _verify_files(asked: argparse.Namespace) -> list[Step]:
     try:
         trust, seen, path = map(_text, (asked.key, asked.checkpoint, asked.consistency))
+        receipt = None if asked.receipt is None else read(asked.receipt, TEXT_LIMIT)
     except RefusedError as refusal:
         return [Step(0, STEPS[0][0], False, str(refusal))]
-    return verify(asked.bundle, trust or "", checkpoint=seen, consistency=path, weights=asked.weights)
+    told = {"checkpoint": seen, "consistency": path}
+    return verify(asked.bundle, trust or "", **told, weights=asked.weights, receipt=receipt)
 
 
 def _text(path: Path | None) -> str | None:

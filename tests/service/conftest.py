@@ -22,7 +22,7 @@ from service.ledger import keys, verify
 from service.ledger.envelopes import seal
 from service.settings import Settings
 from service.storage import FileStore, Store
-from tests.service.ledger_fixture import ORIGIN, Log, statement
+from tests.service.ledger_fixture import ORIGIN, Log, other_entries, statement
 from tests.service.world import MODEL, Tripwire
 from tests.tiny import tiny_parquet
 
@@ -147,9 +147,9 @@ def other(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Log:
-    """A deployment with one sealed certificate, of which bundles are made."""
+    """A deployment with one sealed certificate and what else was logged of its request, of which bundles are made."""
     made = keys.new(tmp_path_factory.mktemp("verify") / "keys", ORIGIN)
-    return Log(made, seal(statement(), made.certificate))
+    return Log(made, seal(statement(), made.certificate), other_entries(made))
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """What the ledger's tests are filled with: requests, statements and certificates that hold no person."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from uuid import UUID, uuid4
@@ -11,7 +12,7 @@ from sqlalchemy import func, select, text
 from service.db.session import transaction
 from service.db.tables import DeletionRequest
 from service.db.tables.ledger import Certificate, LedgerCheckpoint, LedgerInbox, LedgerLeaf, LedgerNode
-from service.domain import certificates, merkle
+from service.domain import certificates, entries, merkle
 from service.ledger import bundle, checkpoints, keys
 from service.ledger.append import issue
 from service.ledger.case import MEMBERS
@@ -22,6 +23,7 @@ from service.ledger.untrusted import pack, unpack
 
 ORIGIN = "test.example/log"
 REPORT = b'{"attacks":[]}'
+POLICY = {"audit": {"alpha": 0.001, "margin": 0.05}, "ladder": [{"name": "nabla_tau"}]}
 CERTIFICATE, REQUEST, INDEX, SIZE = UUID(int=1), UUID(int=2), 4, 11
 PDF = b"%PDF-1.7 a report"
 RECIPE_REPORT = b'{"schema_version":1}'
@@ -60,6 +62,7 @@ def predicate(certificate_id, request_id, recipe_audit=None):
     attack = certificates.Attack(
         rung="population", signals=("loss",), n_member=3, n_nonmember=90, n_models=1, smallest_detectable=0.08
     )
+    weights = certificates.Thing(kind="weights", sha256="11" * 32)
     return certificates.Predicate(
         request=certificates.Request(
             certificate_id=certificate_id, request_id=request_id, target_kind="samples", n_samples=3,
@@ -77,10 +80,13 @@ def predicate(certificate_id, request_id, recipe_audit=None):
             report_sha256=sha256(REPORT).hexdigest(), references_k=1, recipe_audit=recipe_audit
         ),
         verdict=certificates.Verdict(
-            value="EQUIVALENT_WITHIN_MARGIN", reason="within the margin", policy={}, policy_sha256="cd" * 32,
-            exact=False,
+            value="EQUIVALENT_WITHIN_MARGIN", reason="within the margin", policy=POLICY, exact=False,
+            policy_sha256=sha256(certificates.canonical(POLICY)).hexdigest(),
         ),
-        follow_up=certificates.FollowUp(erase_by=due, suppressed=True),
+        follow_up=certificates.FollowUp(
+            erase_by=due, to_erase=(weights,), erased=(weights,), suppressed=True,
+            notified=(certificates.Notified(recipient="bc" * 32, at=end),),
+        ),
         limits=certificates.limits(exact=False),
     )  # fmt: skip
 
@@ -160,34 +166,60 @@ def tree(leaves):
 
 @dataclass(frozen=True)
 class Log:
-    """A ledger in memory, in which one envelope is entry INDEX."""
+    """A ledger in memory, in which one envelope is entry INDEX, and `others` have their places."""
 
     keys: keys.Keys
     envelope: bytes
+    others: Mapping[int, bytes] = field(default_factory=dict)
 
     @property
     def leaves(self):
-        others = [merkle.leaf_hash(b"entry %d" % number) for number in range(40)]
-        return [*others[:INDEX], merkle.leaf_hash(self.envelope), *others[INDEX:]]
+        known = {**self.others, INDEX: self.envelope}
+        return [merkle.leaf_hash(known.get(number, b"entry %d" % number)) for number in range(41)]
 
     def checkpoint(self, size=SIZE):
         log = self.keys.log
         return checkpoints.write(log.vkey, size, merkle.root(self.leaves[:size]), sign=log.sign)
 
-    def proof(self, size=SIZE):
-        path = merkle.inclusion(INDEX, size, tree(self.leaves))
+    def proof(self, size=SIZE, index=INDEX):
+        path = merkle.inclusion(index, size, tree(self.leaves))
         return checkpoints.write_proof(
-            Proof(leaf=self.leaves[INDEX], index=INDEX, path=tuple(path), note=self.checkpoint(size))
+            Proof(leaf=self.leaves[index], index=index, path=tuple(path), note=self.checkpoint(size))
         )
 
     def consistency(self, first, second):
         return checkpoints.write_path(merkle.consistency(first, second, tree(self.leaves)))
 
-    def bundle(self, *, report=REPORT, pdf=PDF, recipe=RECIPE_REPORT):
+    def bundle(self, *, report=REPORT, pdf=PDF, recipe=RECIPE_REPORT, later=None):
+        told = [(self.others[index], self.proof(index=index)) for index in sorted(self.others)]
         return bundle.make(
             envelope=self.envelope, tlog_proof=self.proof(), checkpoint=self.checkpoint(), report_json=report,
-            report_pdf=pdf, recipe_report=recipe, trust=self.keys.trust,
+            report_pdf=pdf, recipe_report=recipe, trust=self.keys.trust, later=told if later is None else later,
         )  # fmt: skip
+
+
+AT = datetime(2025, 3, 9, tzinfo=UTC)
+LEAKED = entries.Attempted(
+    request_ids=(REQUEST, UUID(int=9)), job_id=UUID(int=3), run=1, rung=1, policy_sha256="cd" * 32, at=AT,
+    attempt=certificates.Attempt(
+        recipe={"name": "nabla_tau"}, outcome="leaked", verdict="LEAK_DETECTED", seconds=3, report_sha256="ac" * 32
+    ),
+)  # fmt: skip
+ERASED = entries.Erased(
+    request_ids=(REQUEST,), job_id=UUID(int=5), rows=3, suppressed=3, limits=("Backups are not covered.",), at=AT,
+    erased=(certificates.Thing(kind="weights", sha256="11" * 32),),
+    kept=(entries.Kept(kind="dataset-rows", count=2, why="Another model has still to forget them."),),
+)  # fmt: skip
+FORGOTTEN = entries.SaltForgotten(request_id=REQUEST, at=AT)
+
+
+def sealed_entry(deployment, entry):
+    return seal(entries.statement(entry, {"subject": "ad" * 32}), deployment.certificate)
+
+
+def other_entries(deployment):
+    """What else a ledger may say of the request of a certificate that still counts."""
+    return {index: sealed_entry(deployment, entry) for index, entry in ((2, LEAKED), (7, ERASED), (9, FORGOTTEN))}
 
 
 def unchanged(_):
