@@ -38,6 +38,13 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture
+def bare_url() -> Iterator[str]:
+    """A server of its own that has never seen a migration, nor the roles that one makes."""
+    with tempfile.TemporaryDirectory(prefix="expunge-test-") as folder, postgres(Path(folder) / "postgres") as url:
+        yield url
+
+
+@pytest.fixture
 def database_url(postgres_url: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
     plain = postgres_url.replace("+psycopg", "").replace("/expunge?", "/postgres?")

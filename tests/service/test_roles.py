@@ -1,7 +1,5 @@
 """Who may do what in the database: every table's rights, and what stays written whoever asks."""
 
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 from uuid import uuid4
@@ -16,7 +14,6 @@ from service.db import ledger
 from service.db.migrate import upgrade
 from service.db.session import Role, connect, transaction
 from service.db.tables import Base, LedgerAnchored, LedgerCheck
-from service.embedded import postgres
 from service.errors import UnusableDatabase
 from service.ledger import keys
 from tests.service.ledger_fixture import issue_one, sequence_all
@@ -207,13 +204,6 @@ def test_the_application_issues_and_only_the_sequencer_grows_the_tree(database_u
 # ---- clusters and logins --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def bare() -> Iterator[str]:
-    """A server that has never seen a migration; its URL."""
-    with tempfile.TemporaryDirectory(prefix="expunge-test-") as folder, postgres(Path(folder) / "postgres") as url:
-        yield url
-
-
 def login(url: str, name: str) -> str:
     return url.replace("//postgres:", f"//{name}:", 1)
 
@@ -230,14 +220,14 @@ def waiting(url: str) -> int:
         return connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchall()[0][0]
 
 
-def test_two_databases_of_a_cluster_may_be_migrated_at_the_same_moment(bare: str) -> None:
-    other = connect(bare, pool_size=1)
-    with psycopg.connect(bare.replace("+psycopg", "", 1)) as first:
+def test_two_databases_of_a_cluster_may_be_migrated_at_the_same_moment(bare_url: str) -> None:
+    other = connect(bare_url, pool_size=1)
+    with psycopg.connect(bare_url.replace("+psycopg", "", 1)) as first:
         for role in (OWNER, APP, SEQUENCER):
             first.execute(f"CREATE ROLE {role} NOLOGIN".encode())       # seen by others when this one commits
         second = Thread(target=upgrade, args=[other])
         second.start()
-        while not waiting(bare):
+        while not waiting(bare_url):
             assert second.is_alive()
         first.commit()
         second.join()
@@ -246,9 +236,9 @@ def test_two_databases_of_a_cluster_may_be_migrated_at_the_same_moment(bare: str
     other.dispose()
 
 
-def test_a_login_without_superpowers_may_migrate_and_then_act_in_each_role(bare: str) -> None:
-    administrate(bare, "CREATE ROLE mason LOGIN CREATEROLE", "ALTER DATABASE expunge OWNER TO mason")
-    mason = login(bare, "mason")
+def test_a_login_without_superpowers_may_migrate_and_then_act_in_each_role(bare_url: str) -> None:
+    administrate(bare_url, "CREATE ROLE mason LOGIN CREATEROLE", "ALTER DATABASE expunge OWNER TO mason")
+    mason = login(bare_url, "mason")
     migrating = connect(mason, pool_size=1)
 
     upgrade(migrating)
@@ -262,10 +252,10 @@ def test_a_login_without_superpowers_may_migrate_and_then_act_in_each_role(bare:
     migrating.dispose()
 
 
-def test_a_login_that_lacks_a_right_is_told_so_in_a_sentence(bare: str) -> None:
-    administrate(bare, "CREATE ROLE guest LOGIN")
-    guest, root = connect(login(bare, "guest"), pool_size=1), connect(bare, pool_size=1)
-    acting, early = connect(login(bare, "guest"), role=APP), connect(bare, role=APP)
+def test_a_login_that_lacks_a_right_is_told_so_in_a_sentence(bare_url: str) -> None:
+    administrate(bare_url, "CREATE ROLE guest LOGIN")
+    guest, root = connect(login(bare_url, "guest"), pool_size=1), connect(bare_url, pool_size=1)
+    acting, early = connect(login(bare_url, "guest"), role=APP), connect(bare_url, role=APP)
 
     with pytest.raises(UnusableDatabase, match="The login may not migrate"):
         upgrade(guest)
