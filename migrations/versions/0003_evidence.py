@@ -105,7 +105,7 @@ def _erasure() -> None:
     op.create_table(
         "suppressed",
         sa.Column("ref", sa.LargeBinary(), nullable=False),
-        sa.Column("request_id", sa.Uuid(), nullable=False),
+        sa.Column("request_id", sa.Uuid(), nullable=True),
         sa.Column(
             "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
