@@ -1,15 +1,18 @@
 """The ledger, as anyone may check it."""
 
 import base64
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel
 
 from service.api.deps import Ctx, Tx
 from service.db import ledger as rows
+from service.db.key_entries import key_entries
 from service.errors import NotYet
 from service.ledger import proofs
+from service.ledger.key_history import KeyState, history
+from service.ledger.keys import public_keys
 
 router = APIRouter(prefix="/ledger", tags=["ledger"])
 Size = Annotated[int, Query(ge=1, lt=2**53)]
@@ -54,7 +57,16 @@ def consistency(tx: Tx, first: From, second: To) -> Proof:
     return _view(proofs.consistency(tx, first, second))
 
 
+class KeyList(BaseModel):
+    """All keys of the ledger; `vkeys` has those without an end."""
+
+    vkeys: list[str]
+    keys: list[KeyState]
+
+
 @router.get("/keys")
-def keys(ctx: Ctx) -> dict[str, Any]:
+def keys(ctx: Ctx, tx: Tx) -> KeyList:
     """The public keys as C2SP verifier keys; pin a copy, and do not trust this answer alone."""
-    return {"vkeys": ctx.trust.split()}
+    public = public_keys(ctx.settings.keys_dir)
+    open_ended = [str(key) for key in public if key.until is None]
+    return KeyList(vkeys=open_ended, keys=history(public, key_entries(tx)))

@@ -8,7 +8,7 @@
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_bytes
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from service.errors import AlreadyExists, UnusableKeys
 from service.ledger import signers
-from service.ledger.checkpoints import CERTIFICATES, Vkey, cosign, read_keys, signs_certificates, write, write_keys
+from service.ledger.checkpoints import CERTIFICATES, Vkey, cosign, read_keys, write, write_keys
 from service.ledger.signers import Pair
 from service.ledger.untrusted import RefusedError
 
@@ -81,14 +81,15 @@ def new(folder: Path, origin: str, *, certificate_signer: str | None = None, log
         raise UnusableKeys("The origin must be a name without spaces and plus signs, such as example.com/log")
     if any((folder / name).exists() for name in FILES):
         raise AlreadyExists("The folder holds keys already")
-    certificate, certificate_secret = make(folder, origin + CERTIFICATES, certificate_signer)
+    certificate, certificate_secret = make(folder, name_of("certificate", origin), certificate_signer)
     log, log_secret = make(folder, origin, log_signer)
     keys = Keys(certificate, log, token_bytes(32), (certificate.vkey, log.vkey))
     _make_folder(folder)
-    store(folder, "certificate", certificate_secret)
-    store(folder, "log", log_secret)
-    create(folder / INDEX_FILE, keys.index_key.hex() + "\n", mode=0o600)
-    create(folder / PUBLIC_FILE, keys.trust, mode=0o644)
+    for use, secret in (("certificate", certificate_secret), ("log", log_secret)):
+        name, content = written(use, secret)
+        _create(folder / name, content, mode=0o600)
+    _create(folder / INDEX_FILE, keys.index_key.hex() + "\n", mode=0o600)
+    _create(folder / PUBLIC_FILE, keys.trust, mode=0o644)
     return keys
 
 
@@ -101,20 +102,16 @@ def make(folder: Path, name: str, uri: str | None) -> tuple[Pair, Secret]:
     return pair, Remote(full, str(pair.vkey))
 
 
-def store(folder: Path, stem: str, secret: Secret) -> None:
-    """Write what `secret` reads."""
-    kind, content = ("uri", str(secret)) if isinstance(secret, Remote) else ("pem", _pem(secret))
-    create(folder / f"{stem}.{kind}", content, mode=0o600)
+def written(stem: str, secret: Secret) -> tuple[str, str]:
+    """Name and content of the file that `secret` reads."""
+    return (f"{stem}.uri", str(secret)) if isinstance(secret, Remote) else (f"{stem}.pem", _pem(secret))
 
 
-def create(path: Path, content: str, *, mode: int) -> None:
-    """Write a file that does not exist, to the disk itself."""
+def _create(path: Path, content: str, *, mode: int) -> None:
     # O_EXCL: nobody, not even a second `keys new` at the same moment, overwrites a key.
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
     except OSError:
         raise UnusableKeys(f"{path.name} cannot be made") from None
 
@@ -138,8 +135,8 @@ def load(folder: Path) -> Keys:
     # Secrets first: a rotation makes a key public before it is used, so that whoever reads meanwhile finds its line.
     certificate, log = secret(folder, "certificate"), secret(folder, "log")
     index, public = index_key(folder), public_keys(folder)
-    keys = Keys(paired(folder, certificate, public), paired(folder, log, public), index, public)
-    if keys.certificate.vkey.name != keys.origin + CERTIFICATES or signs_certificates(keys.log.vkey):
+    keys = Keys(_bound(folder, "certificate", certificate, public), _bound(folder, "log", log, public), index, public)
+    if not {keys.certificate.vkey, keys.log.vkey} <= set(public):      # a line with an end is another one
         raise _strangers()
     return keys
 
@@ -157,7 +154,7 @@ def public_keys(folder: Path) -> tuple[Vkey, ...]:
 
 
 def secret(folder: Path, stem: str) -> Secret:
-    """What `store` wrote; beside a URI a private key is only what a rotation has not removed yet."""
+    """What `written` says; beside a URI a private key is only what a rotation has not removed yet."""
     file = folder / f"{stem}.uri"
     if not file.exists():
         return _private(folder / f"{stem}.pem")
@@ -167,14 +164,25 @@ def secret(folder: Path, stem: str) -> Secret:
     return Remote(*lines)
 
 
-def paired(folder: Path, secret: Secret, public: tuple[Vkey, ...]) -> Pair:
-    """The secret with the line of `expunge.pub` that belongs to it, which must not be retired."""
-    for vkey in public:
-        if vkey.until is None and isinstance(secret, Remote) and secret.vkey == str(vkey):
-            return signers.remote(secret.uri, vkey, _pin(folder))
-        if vkey.until is None and not isinstance(secret, Remote) and signers.local(vkey.name, secret).vkey == vkey:
-            return signers.local(vkey.name, secret)
-    raise _strangers()
+def bound(folder: Path, secret: Secret, name: str) -> Pair:
+    """The pair of a secret under a name of ours."""
+    if not isinstance(secret, Remote):
+        return signers.local(name, secret)
+    try:
+        vkey = read_keys(secret.vkey)[0]
+    except (RefusedError, IndexError):
+        raise UnusableKeys("The verifier key beside the URI of a signer is none") from None
+    if vkey.name != name:
+        raise _strangers()
+    return signers.remote(secret.uri, vkey, _pin(folder))
+
+
+def name_of(use: Use, origin: str) -> str:
+    return origin + CERTIFICATES if use == "certificate" else origin
+
+
+def _bound(folder: Path, use: Use, secret: Secret, public: Sequence[Vkey]) -> Pair:
+    return bound(folder, secret, name_of(use, public[0].name.removesuffix(CERTIFICATES)))
 
 
 def trust(folder: Path) -> str:

@@ -41,6 +41,7 @@ class LedgerLeaf(Base):
     """Entry `idx` of the ledger: the leaf hash covers exactly these envelope bytes."""
 
     __tablename__ = "ledger_leaf"
+    __table_args__ = (Index("ix_ledger_leaf_key", "idx", postgresql_where=text("kind = 'key'")),)
 
     idx: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     leaf_hash: Mapped[bytes]

@@ -1,0 +1,69 @@
+"""`expunge keys rotate` and `expunge keys retire`: another key signs, an old one ends.
+
+Exit codes: 0 done; 1 refused, and nothing was changed; 2 database, KMS or HSM cannot be reached; call again.
+"""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.db.session import connect
+from service.domain.entries import KeyReason
+from service.errors import ExpungeError, Unavailable
+from service.ledger import rotation
+from service.ledger.keys import PUBLIC_FILE, Use
+from service.settings import Settings
+
+
+def rotate(use: Use, /, *, signer: str | None = None) -> None:
+    """Let another key sign from now on; the ledger says so first. A rotation that was interrupted is finished.
+
+    Args:
+        use: certificate, or log for the one that signs checkpoints.
+        signer: where the next key lies: awskms:…, gcpkms:…, azurekms:…, hsm:…, hv:…; a fresh file unless given.
+    """
+    settings = Settings()
+    with _engine(settings) as engine:
+        done = rotation.rotate(engine, settings.keys_dir, use, signer=signer, at=datetime.now(UTC))
+    print(f"The {use} key is now {done.vkey.label} (entry {done.entry} of the ledger).")
+    print(f"Give verifiers {settings.keys_dir / PUBLIC_FILE} anew, and replace every copy of it that is served.")
+    print(f"What {done.replaces.label} has signed stays valid; `expunge keys retire` ends it.")
+
+
+def retire(label: str, /, *, reason: KeyReason) -> None:
+    """End a key that signs no more: no later entry or checkpoint is its, whoever holds it.
+
+    Args:
+        label: name, plus sign and id, as the lines of expunge.pub begin.
+    """
+    settings = Settings()
+    with _engine(settings) as engine:
+        done = rotation.retire(engine, settings.keys_dir, label, reason=reason, at=datetime.now(UTC))
+    print(f"{done.vkey.label} is retired: nothing from entry {done.entry} of the ledger on is its.")
+    print(f"Give verifiers {settings.keys_dir / PUBLIC_FILE} anew; with the old one they would still believe it.")
+
+
+@contextmanager
+def _engine(settings: Settings) -> Generator[Engine]:
+    """The database; an error is one sentence and an exit code."""
+    try:
+        if settings.database_url is None:
+            raise Unavailable("EXPUNGE_DATABASE_URL is not set; a change of keys is an entry of the ledger")
+        engine = connect(settings.database_url.get_secret_value(), pool_size=1)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+    except SQLAlchemyError as error:
+        _end(Unavailable(f"The database does not answer, or refuses: {type(error).__name__}"))
+    except ExpungeError as error:
+        _end(error)
+
+
+def _end(error: ExpungeError) -> None:
+    print(f"{error.detail}\n{error.hint}", file=sys.stderr)
+    sys.exit(2 if isinstance(error, Unavailable) else 1)
