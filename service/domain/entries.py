@@ -26,6 +26,7 @@ Kind = Literal["certificate", "attempt", "failure", "erasure", "correction", "ke
 Reason = Literal[
     "evidence-was-wrong", "audited-again", "issued-by-mistake", "key-compromised", "data-was-wrong", "other"
 ]
+KeyReason = Literal["key-compromised", "no-longer-used", "other"]
 _BASE = "https://expunge.example"
 
 
@@ -113,7 +114,7 @@ class KeyChanged(Entry):
     use: Literal["certificates", "checkpoints"]
     vkey: Sentence                              # that begins, or that is retired
     replaces: Sentence | None = None            # the vkey that signed until now
-    reason: Reason | None = None
+    reason: KeyReason | None = None
     at: Utc
 
 
