@@ -32,15 +32,20 @@ class Growth(NamedTuple):
     nodes: tuple[tuple[merkle.Subtree, bytes], ...] = ()
 
 
-def drain(engine: Engine, keys: Keys, origin: str, limit: int = 256) -> int:
-    """Sequence until less than a full batch waits, each batch in a transaction of its own; returns how many."""
+def drain(engine: Engine, keys: Keys, origin: str, limit: int = 256, *, batches: int = 64) -> int:
+    """Sequence until less than a full batch waits, each in a transaction of its own; returns how many entries.
+
+    Args:
+        batches: at most so many, since the caller has other things to do.
+    """
     total, last = 0, 0
-    while True:
+    for _ in range(batches):
         with transaction(engine) as tx:
             batch = _batch(tx, keys, origin, limit, after=last)
         total, last = total + batch.size, batch.last
         if batch.size < limit:
-            return total
+            break
+    return total
 
 
 def sequence(tx: Session, keys: Keys, origin: str, limit: int = 256) -> int:
