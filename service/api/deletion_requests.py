@@ -1,5 +1,6 @@
 """Deletion requests: submit, list, follow, cancel, and fetch the evidence."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
@@ -13,12 +14,28 @@ from service.api import idempotency
 from service.api.deps import Ctx, Tx
 from service.api.pages import read_token, token
 from service.db import deletion_requests, models
+from service.db.certificates import Standing, standings
+from service.db.certificates import State as CertificateState
 from service.db.tables import DeletionRequest
 from service.domain.requests import State
 from service.domain.values import Name
 from service.intake import NewDeletionRequest
 
 router = APIRouter(prefix="/deletion-requests", tags=["deletion requests"])
+
+
+class CertificateView(BaseModel):
+    """A certificate, and whether it still counts: revoked and superseded ones do not, and can be fetched all the same.
+    """
+
+    id: UUID
+    state: CertificateState
+    index: Annotated[int | None, Field(description="Of its entry in the ledger; none while it waits for its place.")]
+    supersedes: UUID | None
+
+    @classmethod
+    def of(cls, standing: Standing) -> "CertificateView":
+        return cls(id=standing.id, state=standing.state, index=standing.index, supersedes=standing.supersedes)
 
 
 class RequestView(BaseModel):
@@ -40,12 +57,23 @@ class RequestView(BaseModel):
     version: Annotated[int | None, Field(description="The model version that has forgotten them.")]
     job_id: UUID | None
     ended_at: datetime | None
+    certificate: Annotated[CertificateView | None, Field(description="The newest; earlier ones are superseded.")]
     links: dict[str, str]
 
     @classmethod
     def of(cls, tx: Session, request: DeletionRequest) -> "RequestView":
+        return cls.listed(tx, [request])[0]
+
+    @classmethod
+    def listed(cls, tx: Session, requests: Sequence[DeletionRequest]) -> "list[RequestView]":
+        known = standings(tx, [request.id for request in requests if request.state == State.CERTIFIED])
+        newest = {each.request_id: CertificateView.of(each) for each in known if each.by is None}
+        return [cls._of(tx, request, newest.get(request.id)) for request in requests]
+
+    @classmethod
+    def _of(cls, tx: Session, request: DeletionRequest, certificate: CertificateView | None) -> "RequestView":
         here = f"{router.prefix}/{request.id}"
-        names = ("events", "audit-report", "certificate", "bundle")
+        names = ("events", "audit-report", "certificate", "bundle", "entries")
         version = models.version_number(tx, request.version_id)
         return cls.model_validate(
             {field: getattr(request, field) for field in cls.model_fields if hasattr(request, field)}
@@ -53,6 +81,7 @@ class RequestView(BaseModel):
                 "model": models.by_id(tx, request.model_id).name,
                 "days_left": (request.due_at - datetime.now(UTC)).days,
                 "version": version,
+                "certificate": certificate,
                 "links": {name: f"{here}/{name}" for name in names} | {"self": here, "job": f"/jobs/{request.job_id}"},
             }
         )
@@ -91,7 +120,7 @@ def list_requests(
     )
     page, more = found[:page_size], len(found) > page_size
     return RequestList(
-        items=[RequestView.of(tx, request) for request in page],
+        items=RequestView.listed(tx, page),
         next_page_token=token(page[-1].received_at, page[-1].id) if more else "",
     )
 

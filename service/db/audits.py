@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.db.tables import Audit, DeletionRequest, ForgetRow, ModelVersion
+from service.db.tables import Audit, DeletionRequest, ForgetRow, Job, ModelVersion
 from service.domain.policy import AuditPlan
 from service.domain.requests import State
 from service.errors import NotFound
@@ -48,6 +48,15 @@ def listing(
         created, last = after
         query = query.where((Audit.created_at < created) | ((Audit.created_at == created) & (Audit.id < last)))
     return tx.scalars(query).all()
+
+
+def report_forms(tx: Session, request: DeletionRequest) -> dict[str, str]:
+    """Form → key of the report that a later audit made and that the request's newest certificate names."""
+    json_key = Job.result["report"]["json"].astext
+    made = select(Job.result["report"]).join(Audit, Audit.job_id == Job.id).where(
+        Audit.version_id == request.version_id, json_key == request.report_key
+    )
+    return tx.scalars(made.limit(1)).one()
 
 
 def rows_forgotten(tx: Session, model_id: UUID, *, after: int, upto: int) -> list[int]:

@@ -35,6 +35,13 @@ def get(tx: Session, request_id: UUID) -> DeletionRequest:
     return request
 
 
+def lock(tx: Session, request_id: UUID) -> DeletionRequest:
+    """The request, its row locked until the caller's transaction ends."""
+    request = get(tx, request_id)
+    tx.refresh(request, with_for_update=True)
+    return request
+
+
 def listing(
     tx: Session, *, limit: int, model_id: UUID | None, state: State | None, after: tuple[datetime, UUID] | None
 ) -> Sequence[DeletionRequest]:
@@ -94,6 +101,12 @@ def certify(tx: Session, request: DeletionRequest, *, version_id: UUID, verdict:
     move(tx, request, State.CERTIFIED, {"verdict": verdict})
 
 
+def judge_anew(tx: Session, request: DeletionRequest, *, verdict: str, report_key: str) -> None:
+    """What a later audit said of the version that forgot."""
+    request.verdict, request.report_key = verdict, report_key
+    tx.flush()
+
+
 def events(tx: Session, request_id: UUID, *, after: int) -> Sequence[RequestEvent]:
     newer = select(RequestEvent).where(RequestEvent.request_id == request_id, RequestEvent.id > after)
     return tx.scalars(newer.order_by(RequestEvent.id)).all()
@@ -117,6 +130,11 @@ _LIVE = DeletionRequest.state.not_in([State.CANCELLED, State.REFUSED, State.FAIL
 def kinds_of_job(tx: Session, job_id: UUID) -> set[str]:
     """The kinds of the targets of a job's live requests."""
     return set(tx.scalars(select(DeletionRequest.target_kind).where(DeletionRequest.job_id == job_id, _LIVE)))
+
+
+def rows(tx: Session, request_id: UUID) -> Sequence[int]:
+    """The training rows that a request names."""
+    return tx.scalars(select(ForgetRow.row).where(ForgetRow.request_id == request_id).order_by(ForgetRow.row)).all()
 
 
 def rows_of_job(tx: Session, job_id: UUID) -> list[int]:

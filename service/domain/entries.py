@@ -5,7 +5,7 @@ Each is an in-toto statement of its own predicate type, sealed like a certificat
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from pydantic import Field
 
@@ -26,6 +26,7 @@ Kind = Literal["certificate", "attempt", "failure", "erasure", "correction", "ke
 Reason = Literal[
     "evidence-was-wrong", "audited-again", "issued-by-mistake", "key-compromised", "data-was-wrong", "other"
 ]
+Action = Literal["revokes", "supersedes"]
 KeyReason = Literal["key-compromised", "no-longer-used", "other"]
 _BASE = "https://expunge.example"
 
@@ -96,12 +97,17 @@ class Corrected(Entry):
     type: ClassVar[str] = f"{_BASE}/correction/v1"
 
     request_id: UUID
-    action: Literal["revokes", "supersedes"]
+    action: Action
     certificate_id: UUID                        # that is corrected
     leaf_hash: Digest                           # of its entry
     by: UUID | None = None                      # the certificate that takes its place
     reason: Reason
     at: Utc
+
+
+def correction_id(certificate_id: UUID, action: Action) -> UUID:
+    """Of the entry: a certificate is revoked, and superseded, at most once."""
+    return uuid5(certificate_id, action)
 
 
 class KeyChanged(Entry):
