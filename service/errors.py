@@ -12,6 +12,8 @@
     │   ├── AlreadyExists
     │   ├── NoVersion           the model has no usable version yet
     │   └── NotYet              it will exist in a moment
+    ├── Forgotten 410           it was deleted so that nobody can have it again
+    ├── Gone 410                it was erased, because somebody had asked for that
     ├── TooLarge 413
     ├── Damaged 500             stored bytes no longer have their digest
     ├── Unavailable 503         a server we depend on is away
@@ -127,6 +129,20 @@ class NotYet(Conflict):
     title = "It does not exist yet"
     hint = "Follow the event stream, or ask again after the seconds in Retry-After."
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class Forgotten(ExpungeError):
+    status = 410
+    slug = "forgotten"
+    title = "It was forgotten for good"
+    hint = "Receipts that were given before remain valid; nobody can make a new one."
+
+
+class Gone(ExpungeError):
+    status = 410
+    slug = "erased"
+    title = "It was erased"
+    hint = "It remembered what a deletion request made the service forget; use a later version."
 
 
 class TooLarge(ExpungeError):

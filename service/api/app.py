@@ -9,14 +9,17 @@ from service.api import (
     datasets,
     deletion_requests,
     description,
+    entries,
     events,
     evidence,
     health,
     jobs,
     ledger,
+    metrics,
     models,
     problem_list,
     problems,
+    receipts,
     recipe_audits,
     schemas,
 )
@@ -29,8 +32,8 @@ from service.settings import Settings
 from service.storage import open_store
 
 ROUTERS = (
-    datasets, canaries, models, deletion_requests, events, evidence, audits, recipe_audits, jobs, catalogue, ledger,
-    schemas, health, problem_list,
+    datasets, canaries, models, deletion_requests, events, evidence, entries, receipts, audits, recipe_audits, jobs,
+    catalogue, ledger, metrics, schemas, health, problem_list,
 )
 
 

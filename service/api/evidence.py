@@ -8,10 +8,11 @@ from sqlalchemy.orm import Session
 
 from service.api import reports
 from service.api.deps import Context, Ctx, Tx
-from service.db import deletion_requests, jobs, ledger
-from service.db.tables import DeletionRequest
+from service.db import audits, deletion_requests, jobs, ledger
+from service.db.tables import Certificate, DeletionRequest
 from service.errors import NotYet
 from service.ledger import bundle, proofs
+from service.ledger.case import REPORTS
 from service.ledger.envelopes import payload
 from service.ledger.untrusted import field, items, read_json
 from service.storage import key_of
@@ -32,45 +33,53 @@ def audit_report(request_id: UUID, tx: Tx, ctx: Ctx, accept: reports.Accept = "*
 def _report_keys(tx: Session, request: DeletionRequest) -> dict[str, str]:
     if request.job_id is None or request.report_key is None:
         raise NotYet("The audit of this request has not ended")
-    return jobs.get(tx, request.job_id).result["report"]
+    made = jobs.get(tx, request.job_id).result["report"]
+    return made if made["json"] == request.report_key else audits.report_forms(tx, request)
 
 
 @router.get("/{request_id}/certificate", response_class=Response, responses=_content("application/json"))
 def certificate(request_id: UUID, tx: Tx) -> Response:
     """The signed statement: a DSSE envelope, byte for byte as it stands in the ledger."""
     request = deletion_requests.get(tx, request_id)
-    return Response(_envelope(tx, request), media_type="application/json")
+    return Response(_certificate(tx, request).envelope, media_type="application/json")
 
 
-def _envelope(tx: Session, request: DeletionRequest) -> bytes:
+def _certificate(tx: Session, request: DeletionRequest) -> Certificate:
     if request.ended_at is None:
         raise NotYet("The request is not certified yet")
-    return ledger.certificate_of(tx, request.id).envelope
+    return ledger.certificate_of(tx, request.id)
 
 
 @router.get("/{request_id}/bundle", response_class=Response, responses=_content("application/zip"))
 def get_bundle(request_id: UUID, tx: Tx, ctx: Ctx) -> Response:
     """Certificate, report and proofs in a zip that `expunge verify` checks without this service."""
     request = deletion_requests.get(tx, request_id)
-    envelope, keys = _envelope(tx, request), _report_keys(tx, request)
+    certificate = _certificate(tx, request)
+    files = _reports(ctx, certificate.envelope)
     archive = bundle.make(
-        envelope=envelope, **_proof(tx, request), report_json=reports.read(ctx, keys["json"]),
-        report_pdf=reports.read(ctx, keys["pdf"]), recipe_report=_recipe_report(ctx, envelope), trust=ctx.trust,
+        envelope=certificate.envelope, **_proof(tx, certificate.id), later=_later(tx, certificate), trust=ctx.trust,
+        report_json=files["report.json"], report_pdf=files.get("report.pdf"),
+        recipe_report=files.get("recipe-report.json"),
     )
     name = f'attachment; filename="{request.id}.zip"'
     return Response(archive, media_type="application/zip", headers={"Content-Disposition": name})
 
 
-def _recipe_report(ctx: Context, envelope: bytes) -> bytes | None:
-    """The one among the certificate's subjects, if there is one."""
+def _reports(ctx: Context, envelope: bytes) -> dict[str, bytes]:
+    """The files among the certificate's subjects that belong into its bundle."""
     subjects = items(read_json(payload(envelope)), "subject")
-    named = (each for each in subjects if field(each, "name", str) == "recipe-report.json")
-    digest = next((field(each, "digest.sha256", str) for each in named), None)
-    return None if digest is None else reports.read(ctx, key_of(digest))
+    keys = {field(each, "name", str): key_of(field(each, "digest.sha256", str)) for each in subjects}
+    return {name: reports.read(ctx, keys[name]) for name in REPORTS if name in keys}
 
 
-def _proof(tx: Session, request: DeletionRequest) -> dict[str, str]:
-    receipt = proofs.receipt(tx, ledger.certificate_of(tx, request.id).id)
+def _proof(tx: Session, entry_id: UUID) -> dict[str, str]:
+    receipt = proofs.receipt(tx, entry_id)
     if receipt is None:
         raise NotYet("The certificate waits for its place in the ledger")
     return {"tlog_proof": receipt.tlog_proof, "checkpoint": receipt.checkpoint}
+
+
+def _later(tx: Session, certificate: Certificate) -> list[tuple[bytes, str]]:
+    """What else the ledger says of the request by now."""
+    others = (leaf for leaf in ledger.entries_of(tx, certificate.request_id) if leaf.entry_id != certificate.id)
+    return [(leaf.envelope, _proof(tx, leaf.entry_id)["tlog_proof"]) for leaf in others]

@@ -3,16 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from uuid import UUID, uuid4
 
 from sqlalchemy import func, select, text
 
 from service.db.session import transaction
-from service.db.tables import DeletionRequest
+from service.db.tables import CommitmentSalt, DeletionRequest, ForgetRow
 from service.db.tables.ledger import Certificate, LedgerCheckpoint, LedgerInbox, LedgerLeaf, LedgerNode
-from service.domain import certificates, entries, merkle
+from service.domain import certificates, commitments, entries, merkle
 from service.ledger import bundle, checkpoints, keys
 from service.ledger.append import issue
 from service.ledger.case import MEMBERS
@@ -30,18 +30,53 @@ RECIPE_REPORT = b'{"schema_version":1}'
 WITH_ALL = {"report.pdf": sha256(PDF).hexdigest(), "recipe-report.json": sha256(RECIPE_REPORT).hexdigest()}
 
 
-def add_request(tx):
+def add_request(tx, **more):
     """A deletion request of a model that nobody needs here, so its foreign keys sleep."""
     now = datetime.now(UTC)
+    known = {"state": "auditing", "n_samples": 3, "forget_root": b"\0" * 32, **more}
     request = DeletionRequest(
-        id=uuid4(), model_id=uuid4(), state="auditing", target_kind="samples", n_targets=3, n_samples=3,
-        ground="art-17-1-b", forget_root=b"\0" * 32, received_at=now, due_at=now, due_basis="test",
+        id=uuid4(), model_id=uuid4(), target_kind="samples", n_targets=3, ground="art-17-1-b", received_at=now,
+        due_at=now, due_basis="test", **known,
     )  # fmt: skip
     tx.execute(text("SET LOCAL session_replication_role = replica"))
     tx.add(request)
     tx.flush()
     tx.execute(text("SET LOCAL session_replication_role = DEFAULT"))
     return request.id
+
+
+def add_forgotten(engine, index_key, samples, ended=1):
+    """A request for these samples, with the commitments that intake would have made, of a data set without an index.
+
+    Args:
+        ended: so many days ago; None: it has not.
+    """
+    salt = commitments.new_salt()
+    refs = [commitments.reference(index_key, "sample", each) for each in samples]
+    made = [commitments.commitment(salt, ref) for ref in refs]
+    with transaction(engine) as tx:
+        request_id = add_request(
+            tx, forget_root=commitments.root(made), n_samples=len(samples),
+            ended_at=datetime.now(UTC) - timedelta(days=ended) if ended is not None else None,
+        )
+        tx.add_all(ForgetRow(request_id=request_id, row=row, commitment=each) for row, each in enumerate(made))
+        tx.add(CommitmentSalt(request_id=request_id, salt=salt))
+    return request_id
+
+
+def issue_of(engine, deployment, request_id):
+    """The certificate of a stored request, in the inbox."""
+    certificate_id = uuid4()
+    with transaction(engine) as tx:
+        request = tx.get_one(DeletionRequest, request_id)
+        said = predicate(certificate_id, request_id)
+        asked = said.request.model_copy(
+            update={"forget_root": request.forget_root.hex(), "n_samples": request.n_samples}
+        )
+        statement = certificates.statement(subjects(), said.model_copy(update={"request": asked}))
+        envelope = seal(statement, deployment.certificate)
+        issue(tx, request_id=request_id, certificate_id=certificate_id, envelope=envelope)
+    return certificate_id
 
 
 def predicate(certificate_id, request_id, recipe_audit=None):

@@ -33,5 +33,5 @@ class Suppressed(Base):
     __tablename__ = "suppressed"
 
     ref: Mapped[bytes] = mapped_column(primary_key=True)
-    request_id: Mapped[UUID | None] = mapped_column(ForeignKey("deletion_request.id"))      # None: its salt is forgotten
+    request_id: Mapped[UUID | None] = mapped_column(ForeignKey("deletion_request.id"))      # None: its salt is gone
     created_at: Mapped[CreatedAt]
