@@ -38,6 +38,8 @@ def submit(tx: Session, body: NewAudit, *, index_key: bytes, max_attempts: int) 
     model = models.get(tx, body.model)
     version = models.active(tx, model.id) if body.version is None else models.version(tx, model.id, body.version)
     before = _before(tx, version, body.before)
+    _refuse_erased(version, "/version")
+    _refuse_erased(before, "/before")
     rows = _rows(tx, model, before, version, body.target, index_key)
     plan = body.plan or Policy.model_validate(model.policy).audit
     job = jobs.add(tx, "audit", max_attempts=max_attempts)      # reads only, so it keeps no other job of the model away
@@ -54,6 +56,11 @@ def _before(tx: Session, version: ModelVersion, number: int | None) -> ModelVers
     if found.number >= version.number:
         raise _refusal("/before", f"it has to be an earlier version than {version.number}")
     return found
+
+
+def _refuse_erased(version: ModelVersion, pointer: str) -> None:
+    if version.erased_at is not None:
+        raise _refusal(pointer, f"the weights of version {version.number} are erased")
 
 
 def _rows(

@@ -19,6 +19,7 @@ from service import seccomp
 from service.errors import BadInput, ExpungeError
 
 CHUNK = 1 << 16
+MAX_LINE = 64 << 20
 NO_MODULE = 70      # exit status of a child whose module could not be imported: our fault, not the file's
 TOO_MUCH = 71       # exit status of a child that saw itself exceed its memory
 NO_FILTER = 72      # exit status of a child that the kernel did not let give up the network
@@ -68,6 +69,19 @@ def stream(module: str, *args: str, limits: Limits, stdin: int = subprocess.DEVN
                 break
             yield chunk
         _expect_success(child, left_s)
+
+
+def lines(module: str, *args: str, limits: Limits) -> Generator[bytes]:
+    """The same by whole lines, without their ends; BadInput also for a line that does not end."""
+    rest = bytearray()
+    for chunk in stream(module, *args, limits=limits):
+        *whole, tail = chunk.split(b"\n")
+        for line in whole:
+            yield bytes(rest + line)
+            rest.clear()
+        rest += tail
+        if len(rest) > MAX_LINE:
+            raise _unparsable()
 
 
 @contextmanager

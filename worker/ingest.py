@@ -1,7 +1,7 @@
 """From a customer's Parquet file to the tensors of a data set and the rows of its index."""
 
 import json
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +14,6 @@ from service.inspection.parquet import MAX_CLASSES, Facts, Options, parse_outcom
 Row = tuple[int, str, str | None, int, int]     # row, sample_id, subject_id, code of the split, label
 Batch = list[Row]
 GENEROUS = sandbox.Limits(cpu_s=3600, wall_s=7200, memory_mb=1024, file_mb=1 << 18)
-MAX_LINE = 64 << 20
 
 _Told = tuple[str, str | None, Annotated[int, Field(ge=0, le=2)], Annotated[int, Field(ge=0, lt=MAX_CLASSES)]]
 _ROWS = TypeAdapter(list[_Told])
@@ -40,7 +39,7 @@ def ingest(
 def _rows(path: Path, out: Path, options: Options, limits: sandbox.Limits) -> Generator[Batch, None, Facts]:
     files = str(path.absolute()), str(out.absolute())
     row, last = 0, b""
-    for line in _lines(sandbox.stream("service.inspection.unpack", *files, options.model_dump_json(), limits=limits)):
+    for line in sandbox.lines("service.inspection.unpack", *files, options.model_dump_json(), limits=limits):
         if not line.startswith(b"["):
             last = line
             continue
@@ -48,19 +47,6 @@ def _rows(path: Path, out: Path, options: Options, limits: sandbox.Limits) -> Ge
         yield [(row + i, *one) for i, one in enumerate(told)]
         row += len(told)
     return _outcome(last)
-
-
-def _lines(chunks: Iterable[bytes]) -> Generator[bytes]:
-    """Whole lines, without their ends."""
-    rest = bytearray()
-    for chunk in chunks:
-        *whole, tail = chunk.split(b"\n")
-        for line in whole:
-            yield bytes(rest + line)
-            rest.clear()
-        rest += tail
-        if len(rest) > MAX_LINE:
-            raise _led_astray()
 
 
 def _parse(line: bytes) -> list[_Told]:

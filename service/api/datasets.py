@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Response, UploadFile
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from service import suppression
 from service.api.deps import Ctx, Tx
 from service.api.jobs import JobView
 from service.api.uploads import local_file
@@ -25,12 +26,16 @@ class DatasetView(BaseModel):
     name: str
     status: str
     facts: dict[str, Any]
+    erased: Annotated[int, Field(description="Rows that deletion requests have taken out for good.")]
     created_at: datetime
     job: JobView | None = None
 
     @classmethod
     def of(cls, dataset: Dataset) -> "DatasetView":
-        return cls(name=dataset.name, status=dataset.status, facts=dataset.facts, created_at=dataset.created_at)
+        return cls(
+            name=dataset.name, status=dataset.status, facts=dataset.facts,
+            erased=dataset.facts["splits"].get("erased", 0), created_at=dataset.created_at,
+        )
 
 
 @router.post("", status_code=202)
@@ -54,6 +59,7 @@ def add_dataset(
         datasets.refuse_taken(tx, name)
     with local_file(ctx.store, file, key) as path:      # no transaction is open while the file is read
         facts = inspect_parquet(path, options)
+        suppression.refuse(ctx.engine, ctx.index_key, path)
         file_key = key or ctx.store.put(path)
     with transaction(ctx.engine) as tx:
         read, found = options.model_dump(mode="json"), facts.model_dump(mode="json")

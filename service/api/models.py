@@ -47,6 +47,7 @@ class VersionView(BaseModel):
     origin: str
     weights_key: str
     created_at: datetime
+    erased_at: Annotated[datetime | None, Field(description="When its weights were erased, for what they remembered.")]
     links: dict[str, str]
 
     @classmethod
@@ -54,7 +55,7 @@ class VersionView(BaseModel):
         links = {"weights": f"/models/{name}/versions/{version.number}/weights"}
         return cls(
             number=version.number, status=version.status, origin=version.origin, weights_key=version.weights_key,
-            created_at=version.created_at, links=links,
+            created_at=version.created_at, erased_at=version.erased_at, links=links,
         )
 
 
@@ -225,6 +226,7 @@ def add_version(
 def download_weights(name: Name, number: Number, tx: Tx, ctx: Ctx) -> StreamingResponse:
     """The weights of one version, as safetensors."""
     version = models.version(tx, models.get(tx, name).id, number)
+    models.refuse_erased(version)
     return StreamingResponse(
         ctx.store.open(version.weights_key),
         media_type="application/octet-stream",

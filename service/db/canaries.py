@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import ColumnElement, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from service.db.arrays import among
 from service.db.jobs import OPEN
-from service.db.tables import CANARY, TRAIN, Canary, Dataset, Job, Model, ModelVersion, Sample
+from service.db.tables import CANARY, ERASED, TRAIN, Canary, Dataset, Job, Model, ModelVersion, Sample
 from service.domain.canaries import sample_id
 from service.errors import BadInput, Conflict, Fault, NotFound, NotYet
 
@@ -113,20 +113,26 @@ def _grown(facts: dict[str, Any], planted: Sequence[Planted]) -> dict[str, Any]:
 
 
 def listing(tx: Session, dataset_id: UUID) -> tuple[int, list[str]]:
-    """How many canaries there are, and the sample ids of the included ones.
+    """How many canaries there are, erased ones not counted, and the sample ids of the included ones.
 
     Raises:
         NotYet: they are being planted.
         NotFound: nobody planted any.
     """
     found = tx.execute(
-        select(Canary.number, Canary.included).where(Canary.dataset_id == dataset_id).order_by(Canary.number)
+        select(Canary.number, Canary.included).where(_there(dataset_id)).order_by(Canary.number)
     ).all()
-    if not found:
+    if not found and not _any(tx, dataset_id):
         if _last_job(tx, dataset_id, OPEN) is not None:
             raise NotYet("The canaries are being planted")
         raise NotFound("No canaries were planted in this data set")
     return len(found), [sample_id(number) for number, included in found if included]
+
+
+def _there(dataset_id: UUID) -> ColumnElement[bool]:
+    """Whether a canary is one of the data set's, and was not erased with its base row."""
+    gone = (Sample.dataset_id == dataset_id) & (Sample.row == Canary.row) & (Sample.split == ERASED)
+    return (Canary.dataset_id == dataset_id) & ~exists().where(gone)
 
 
 def usable(
@@ -141,7 +147,7 @@ def usable(
     if tx.scalar(number_one) != "trained":
         return None
     planted = tx.execute(
-        select(Canary.row, Canary.base_row, Canary.included).where(Canary.dataset_id == dataset_id).order_by(Canary.row)
+        select(Canary.row, Canary.base_row, Canary.included).where(_there(dataset_id)).order_by(Canary.row)
     ).all()
     earlier, now = set(forgotten), set(forget)
     left = [(row, included) for row, base, included in planted if base not in earlier]

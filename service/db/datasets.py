@@ -49,6 +49,12 @@ def of_job(tx: Session, job: Job) -> Dataset:
     return tx.scalars(select(Dataset).where(Dataset.id == job.dataset_id)).one()
 
 
+def shares_file(tx: Session, dataset: Dataset) -> bool:
+    """Whether another data set that did not fail is made of the same file."""
+    others = (Dataset.file_key == dataset.file_key) & (Dataset.id != dataset.id) & (Dataset.status != "failed")
+    return tx.scalar(select(Dataset.id).where(others).limit(1)) is not None
+
+
 def mark(tx: Session, dataset_id: UUID, *, status: str, tensors_key: str | None = None) -> None:
     tx.execute(update(Dataset).where(Dataset.id == dataset_id).values(status=status, tensors_key=tensors_key))
 

@@ -10,7 +10,7 @@ from service.db.session import flush_unless_taken
 from service.db.tables import Job, Model, ModelVersion
 from service.domain.policy import Policy
 from service.domain.recipes import Spec
-from service.errors import AlreadyExists, NotFound, NoVersion
+from service.errors import AlreadyExists, Gone, NotFound, NoVersion
 
 
 def _taken(name: str) -> str:
@@ -102,6 +102,26 @@ def predecessor(tx: Session, version: ModelVersion) -> ModelVersion | None:
         ModelVersion.status != "inactive",
     )
     return tx.scalar(earlier.order_by(ModelVersion.number.desc()).limit(1))
+
+
+def superseded(tx: Session, version: ModelVersion) -> Sequence[ModelVersion]:
+    """All that came before this version, or was added to be audited before it, and is not erased."""
+    older = select(ModelVersion).where(
+        ModelVersion.model_id == version.model_id, ModelVersion.number < version.number,
+        ModelVersion.status != "active", ModelVersion.erased_at.is_(None),
+    )
+    return tx.scalars(older.order_by(ModelVersion.number)).all()
+
+
+def refuse_erased(version: ModelVersion) -> None:
+    """Raises Gone when the weights of the version are no longer there."""
+    if version.erased_at is not None:
+        raise Gone(f"The weights of version {version.number} were erased, for they remember what was to be forgotten")
+
+
+def made_by(tx: Session, job_id: UUID) -> ModelVersion:
+    """The version that a job has published."""
+    return tx.scalars(select(ModelVersion).where(ModelVersion.job_id == job_id)).one()
 
 
 def version_number(tx: Session, version_id: UUID | None) -> int | None:

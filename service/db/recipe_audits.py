@@ -1,11 +1,14 @@
 """Queries on audits of recipes. How far one has come is its job's to say; it has a report once that has succeeded."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, select, update
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.orm import Session, aliased
 
+from service.db.jobs import OPEN
 from service.db.tables import Job, Model, RecipeAudit
 from service.domain.recipe_audits import RecipePlan
 from service.errors import NotFound
@@ -55,3 +58,35 @@ def newest(tx: Session, *, dataset_id: UUID, recipe_sha256: str) -> RecipeAudit 
         )
         .order_by(RecipeAudit.created_at.desc(), RecipeAudit.id).limit(1)
     )
+
+
+def scores(tx: Session, dataset_id: UUID, *, before: datetime) -> Sequence[str]:
+    """Keys of what the shadows of audits that have ended said of each row."""
+    key = Job.result["shadows"].astext
+    return tx.scalars(select(key).where(_shadows(dataset_id, before)).order_by(key)).all()
+
+
+def drop_scores(tx: Session, dataset_id: UUID, *, before: datetime) -> None:
+    """Their jobs no longer name them."""
+    tx.execute(
+        update(Job).where(_shadows(dataset_id, before)).values(result=Job.result.delete_path(array(["shadows"])))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _shadows(dataset_id: UUID, before: datetime) -> ColumnElement[bool]:
+    audits = _of_dataset(dataset_id, before, audit := aliased(Job)).where(audit.status.not_in(OPEN))
+    return (Job.kind == "shadows") & Job.parent_id.in_(audits) & Job.result.has_key("shadows")
+
+
+def _of_dataset(dataset_id: UUID, before: datetime, job: type[Job]) -> Select[UUID]:
+    """Jobs of the audits on a data set that were asked for before a time."""
+    return (
+        select(job.id).join(RecipeAudit, RecipeAudit.job_id == job.id).join(Model, Model.id == RecipeAudit.model_id)
+        .where(Model.dataset_id == dataset_id, RecipeAudit.created_at < before)
+    )
+
+
+def at_work(tx: Session, dataset_id: UUID, *, before: datetime) -> int:
+    """How many audits on a data set were asked for before a time and have not ended."""
+    return len(tx.scalars(_of_dataset(dataset_id, before, Job).where(Job.status.in_(OPEN))).all())

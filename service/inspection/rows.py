@@ -40,7 +40,7 @@ class Scan:
         self._subjects = Ids("subject_id", self._tally, nullable=True)
         self._splits = Splits(options.split, self._tally)
         self._labels = Labels(options.classes, self._tally)
-        self._file = _open(path, self._tally)
+        self._file = opened(path, self._tally)
         self._columns = frozenset[str]() if self._file is None else self._readable(self._file.schema_arrow)
         self.inputs = self._inputs(options)
 
@@ -122,7 +122,7 @@ class Scan:
     def _tables(self) -> Generator[pa.RecordBatch]:
         if self._file is None:
             return
-        size = min(_batch_rows(self._file.metadata), self.inputs.batch_rows)
+        size = min(batch_rows(self._file.metadata), self.inputs.batch_rows)
         tables = self._file.iter_batches(size, columns=list(self._columns), use_threads=False)
         while True:
             try:
@@ -177,7 +177,7 @@ TYPES = {
 }
 
 
-def _open(path: Path, tally: Tally) -> pq.ParquetFile | None:
+def opened(path: Path, tally: Tally) -> pq.ParquetFile | None:
     try:
         return pq.ParquetFile(
             path, buffer_size=1 << 20, pre_buffer=False, memory_map=False,
@@ -190,7 +190,7 @@ def _open(path: Path, tally: Tally) -> pq.ParquetFile | None:
         return None
 
 
-def _batch_rows(metadata: pq.FileMetaData) -> int:
+def batch_rows(metadata: pq.FileMetaData) -> int:
     """So many rows that a batch is a few megabytes, whatever a row holds."""
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     columns = [group.column(i) for group in groups for i in range(group.num_columns)]

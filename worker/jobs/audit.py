@@ -66,6 +66,8 @@ def _pair(workshop: Workshop, job: Job) -> Pair:
     with transaction(workshop.engine) as tx:
         asked = audits.of_job(tx, job.id)
         before, after = models.version_by_id(tx, asked.before_id), models.version_by_id(tx, asked.version_id)
+        for version in (before, after):
+            models.refuse_erased(version)
         if after.origin != "unlearned" or after.job_id is None or models.predecessor(tx, after) != before:
             return Pair(before, after, None)
         attempts = jobs.get(tx, after.job_id).result["attempts"]

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import torch
 
+from service.db.erasures import Promise
 from service.db.tables import DeletionRequest, Job
 from service.domain import certificates as c
 from service.domain.evidence import evidence, limits
@@ -38,6 +39,7 @@ class Done:
     compared_s: float               # that trainings for comparison took
     device: torch.device
     image_sha256: str | None
+    promise: Promise | None = None  # None: until it is published
 
     @cached_property
     def subjects(self) -> dict[str, str]:
@@ -86,7 +88,7 @@ def certificate(request: DeletionRequest, done: Done, keys: Keys) -> Signed:
         evidence=done.evidence,
         verdict=done.verdict,
         limits=limits(done.report, method, n_samples=request.n_samples, planted=done.planted),
-        follow_up=_follow_up(done),
+        follow_up=_follow_up(request, done.promise),
     )
     return Signed(certificate_id, seal(c.statement(done.subjects, predicate), keys.certificate))
 
@@ -150,6 +152,9 @@ def _accelerator_seconds(done: Done) -> float:
     return spent if done.device.type == "cuda" else 0.0
 
 
-def _follow_up(done: Done) -> c.FollowUp:
-    """What the erase job will do; see `jobs.erase`."""
-    return c.FollowUp(erase_by=None, suppressed=done.plan.policy.erasure.rows)
+def _follow_up(request: DeletionRequest, promise: Promise | None) -> c.FollowUp:
+    """What the erase job will do; see `jobs.erase`. A class is nobody, so its rows may come back."""
+    if promise is None:
+        return c.FollowUp(erase_by=None, suppressed=False)
+    named = promise.rows and request.target_kind != "classes"
+    return c.FollowUp(erase_by=promise.by, to_erase=tuple(o.thing for o in promise.objects), suppressed=named)

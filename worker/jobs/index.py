@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
+from service import suppression
 from service.db import datasets, jobs
 from service.db.datasets import Row
 from service.db.jobs import Claim
 from service.db.session import transaction
-from service.db.tables import Job
+from service.db.tables import Dataset, Job
 from service.domain.commitments import reference
+from service.errors import InvalidDataset
 from service.inspection.parquet import Options
 from worker.ingest import ingest
 from worker.jobs.pulse import Pulse
@@ -26,10 +30,21 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
         with transaction(workshop.engine) as tx:
             n = datasets.replace_index(tx, dataset.id, rows)
             jobs.hold(tx, claim)
+            _refuse_suppressed(workshop, tx, dataset)
         tensors_key = workshop.store.put(out)       # complete now that the last row has been read
         with transaction(workshop.engine) as tx:
             datasets.mark(tx, dataset.id, status="ready", tensors_key=tensors_key)
             jobs.finish(tx, claim, status="succeeded", result={"rows": n})
+
+
+def _refuse_suppressed(workshop: Workshop, tx: Session, dataset: Dataset) -> None:
+    """Nothing of a file that is refused stays, unless it came earlier too."""
+    try:
+        suppression.refuse_indexed(tx, dataset.id)
+    except InvalidDataset:
+        if not datasets.shares_file(tx, dataset):
+            workshop.store.delete(dataset.file_key)
+        raise
 
 
 def _rows(key: bytes, path: Path, out: Path, options: Options, pulse: Pulse, total: int) -> Iterator[Row]:

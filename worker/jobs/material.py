@@ -8,13 +8,13 @@ import torch
 from sqlalchemy.orm import Session
 from torch import Tensor
 
-from service.db import audits, canaries, datasets, deletion_requests, models
+from service.db import audits, canaries, datasets, deletion_requests, leaving, models
 from service.db.session import transaction
 from service.db.tables import HOLDOUT, TRAIN, VALIDATION, Dataset, DeletionRequest, Job, Model
 from service.domain.policy import AuditPlan, Policy
 from service.domain.recipes import Method, Reference, Spec
 from service.domain.requests import ENDED
-from service.errors import Conflict, InvalidDataset
+from service.errors import Conflict, InvalidDataset, NotFound
 from worker.case import AuditSets
 from worker.data import Rows, Split, load_tensors
 from worker.jobs.workshop import Workshop
@@ -156,15 +156,27 @@ def indexed(tx: Session, dataset: Dataset) -> tuple[list[int], list[int]]:
 
 
 def material(workshop: Workshop, plan: Plan) -> Material:
-    """Load the tensors and cut them; other rows of the forgotten persons serve neither method nor audit."""
-    if plan.dataset.tensors_key is None:
+    """Load the tensors and cut them; other rows of the forgotten persons serve neither method nor audit.
+
+    Raises:
+        Unavailable: since the plan was made rows were erased, and the file with them.
+    """
+    try:
+        rows = _loaded(workshop, plan.dataset)
+    except NotFound:
+        with transaction(workshop.engine) as tx:
+            leaving.refuse_moved(tx, plan.dataset)
+        raise
+    if len(rows) != len(plan.splits):
+        raise InvalidDataset("The index and the tensors of the data set differ in their number of rows")
+    return _cut(Rows(rows.x, rows.y, torch.tensor(plan.groups)), plan)
+
+
+def _loaded(workshop: Workshop, dataset: Dataset) -> Rows:
+    if dataset.tensors_key is None:
         raise Conflict("The data set is not indexed")
-    with workshop.fetched(plan.dataset.tensors_key) as path:
-        rows = load_tensors(path, resident_mb=workshop.settings.resident_mb)      # what stays there outlives its name
-        if len(rows) != len(plan.splits):
-            raise InvalidDataset("The index and the tensors of the data set differ in their number of rows")
-        rows = Rows(rows.x, rows.y, torch.tensor(plan.groups))
-        return _cut(rows, plan)
+    with workshop.fetched(dataset.tensors_key) as path:
+        return load_tensors(path, resident_mb=workshop.settings.resident_mb)      # what stays there outlives its name
 
 
 def _cut(rows: Rows, plan: Plan) -> Material:

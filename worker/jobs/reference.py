@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from service.db import jobs, references
+from service.db import jobs, leaving, references
 from service.db.jobs import Claim
 from service.db.session import transaction
 from service.db.tables import Job
@@ -31,6 +31,7 @@ def run(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> None:
     with transaction(workshop.engine) as tx:
         if jobs.hold(tx, claim).cancel_requested:
             raise Cancelled("The job was asked to stop")
+        leaving.refuse_erased(tx, task.dataset.id, task.retained)
         references.keep(tx, wanted, dataset_id=task.dataset.id, weights_key=weights_key, seconds=seconds)
         jobs.finish(tx, claim, status="succeeded", result={"seconds": round(seconds, 3)})
 

@@ -14,7 +14,7 @@ from service.db.jobs import Child, Claim
 from service.db.session import transaction
 from service.db.tables import Job, ReferenceModel
 from service.domain.recipes import Spec
-from service.errors import Conflict, JobError
+from service.errors import Conflict, JobError, NotFound, Unavailable
 from worker.jobs.material import Plan
 from worker.jobs.workshop import Workshop
 
@@ -25,6 +25,7 @@ class Reference:
 
     model: nn.Module
     seconds: float          # that its training took
+    key: str                # in hex; of what it is made
 
 
 def references(workshop: Workshop, claim: Claim, plan: Plan) -> list[Reference] | None:
@@ -72,4 +73,10 @@ def _refuse_failed(children: Sequence[Job], missing: Iterable[bytes]) -> None:
 
 
 def _load(workshop: Workshop, spec: Spec, known: ReferenceModel) -> Reference:
-    return Reference(workshop.load_weights(spec, known.weights_key), known.seconds)
+    try:
+        return Reference(workshop.load_weights(spec, known.weights_key), known.seconds, known.key.hex())
+    except NotFound:
+        with transaction(workshop.engine) as tx:
+            if not kept.find(tx, [known.key]):
+                raise Unavailable("A model to compare with was erased meanwhile; the job begins anew") from None
+        raise

@@ -15,7 +15,7 @@ from service.db.session import transaction
 from service.db.tables import Job
 from service.errors import Cancelled, ExpungeError, LostLease, Unavailable
 from service.ledger import failures
-from worker.jobs import audit, canaries, index, recipe, reference, train, unlearn
+from worker.jobs import audit, canaries, erase, index, recipe, reference, train, unlearn
 from worker.jobs.pulse import Pulse
 from worker.jobs.workshop import Workshop
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 Work = Callable[[Workshop, Job, Claim, Pulse], None]
 WORK: dict[str, Work] = {
     "index": index.run, "canaries": canaries.run, "train": train.run, "unlearn": unlearn.run, "audit": audit.run,
-    "reference": reference.run, "recipe": recipe.run, "shadows": recipe.shadows,
+    "reference": reference.run, "recipe": recipe.run, "shadows": recipe.shadows, "erase": erase.run,
 }
 
 

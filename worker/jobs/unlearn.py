@@ -1,9 +1,10 @@
 """Serve the deletion requests of one job: climb the ladder, publish the new version, certify each request."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
-from service.db import deletion_requests, jobs, models
+from service.db import deletion_requests, erasures, jobs, models
 from service.db.jobs import Claim
 from service.db.session import transaction
 from service.db.tables import Job, ModelVersion
@@ -82,6 +83,7 @@ def _result(rows: Material, known: Sequence[Reference], done: Done) -> dict[str,
         "n_retain": len(rows.retain),
         "seconds": round(done.attempts[-1].seconds, 3),
         "reference_seconds": [round(each.seconds, 3) for each in known],
+        "references": [each.key for each in known],
         "attempts": [_told(attempt) for attempt in done.attempts],
         "report": done.reports,
     }
@@ -100,6 +102,7 @@ def _publish(workshop: Workshop, claim: Claim, done: Done, result: dict[str, obj
         if job.cancel_requested:        # the wish was accepted after the last step, and before this lock
             raise Cancelled("The job was asked to stop")
         version = models.publish(tx, model_id, origin="unlearned", weights_key=done.weights_after, job_id=job.id)
+        done = replace(done, promise=erasures.schedule(tx, job, version, done.plan.policy.erasure))
         for request in deletion_requests.live(tx, job.id):
             signed = certificate(request, done, workshop.keys)
             append.issue(tx, request_id=request.id, certificate_id=signed.id, envelope=signed.envelope)
