@@ -39,8 +39,8 @@ class Place(Protocol):
         """Write it down, or raise Unavailable; another note of this size is there: LedgerBroken."""
         ...
 
-    def notes(self) -> Iterator[tuple[str, str]]:
-        """(name, text) of all that can be read back."""
+    def notes(self) -> Iterator[tuple[str, str]] | None:
+        """(size as it was named, text) of all that was written down; None where nothing can be read back."""
         ...
 
 
@@ -99,8 +99,8 @@ class Webhook:
         if not answer.is_success:
             raise Unavailable(f"a webhook answered {answer.status_code}")
 
-    def notes(self) -> Iterator[tuple[str, str]]:
-        return iter(())
+    def notes(self) -> None:
+        return None
 
 
 # ---- settings -------------------------------------------------------------------------------------------------------

@@ -44,11 +44,8 @@ def _publish(engine: Engine, log: Named, origin: str) -> int | None:
         before = 0 if note is None else _size_of(tx, note, origin)  # 1
     if latest is None or latest.size == before:
         return None
-    for tile in tiles.grown(before, latest.size):  # 2
-        if not log.has(tile.path):
-            log.put(tile.path, content(engine, tile))
-        if tile.width == tiles.WIDTH:
-            _clear(engine, log, tile)  # 3
+    for tile in tiles.grown(before, latest.size):
+        _write(engine, log, tile)
     log.replace(CHECKPOINT, latest.note.encode())  # 4
     return latest.size
 
@@ -80,13 +77,21 @@ def _size_of(tx: Session, note: str, origin: str) -> int:
     return published.size
 
 
-def content(engine: Engine, tile: Tile) -> bytes:
+def content(tx: Session, tile: Tile) -> bytes:
     """The bytes of a tile, from the rows."""
     first, end = tile.first, tile.first + tile.width
-    with transaction(engine) as tx:
-        if tile.level is None:
-            return tiles.bundle(leaves.envelopes(tx, first, end))
-        return tiles.hash_tile(leaves.hashes(tx, tile.node_level, first, end))
+    if tile.level is None:
+        return tiles.bundle(leaves.envelopes(tx, first, end))
+    return tiles.hash_tile(leaves.hashes(tx, tile.node_level, first, end))
+
+
+def _write(engine: Engine, log: Named, tile: Tile) -> None:
+    if not log.has(tile.path):
+        with transaction(engine) as tx:
+            data = content(tx, tile)
+        log.put(tile.path, data)  # 2
+    if tile.width == tiles.WIDTH:
+        _clear(engine, log, tile)  # 3
 
 
 def _clear(engine: Engine, log: Named, full: Tile) -> None:
