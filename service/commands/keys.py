@@ -1,6 +1,7 @@
 """`expunge keys rotate` and `expunge keys retire`: another key signs, an old one ends.
 
-Exit codes: 0 done; 1 refused, and nothing was changed; 2 database, KMS or HSM cannot be reached; call again.
+Exit codes: 0 done; 3 no such key; 4 the key signs or is retired already, or another rotation was begun; 5 database, KMS
+or HSM cannot be reached, and calling again goes on; 1 anything else.
 """
 
 import sys
@@ -8,12 +9,13 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from rich.console import Console
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.db.session import connect
 from service.domain.entries import KeyReason
-from service.errors import ExpungeError, Unavailable
+from service.errors import Conflict, ExpungeError, NotFound, Unavailable
 from service.ledger import rotation
 from service.ledger.keys import PUBLIC_FILE, Use
 from service.settings import Settings
@@ -41,7 +43,8 @@ def retire(label: str, /, *, reason: KeyReason) -> None:
         label: name, plus sign and id, as the lines of expunge.pub begin.
     """
     settings = Settings()
-    with _engine(settings) as engine:
+    waiting = Console(stderr=True).status("Waiting for transactions that began before …")
+    with _engine(settings) as engine, waiting:
         done = rotation.retire(engine, settings.keys_dir, label, reason=reason, at=datetime.now(UTC))
     print(f"{done.vkey.label} is retired: nothing from entry {done.entry} of the ledger on is its.")
     print(f"Give verifiers {settings.keys_dir / PUBLIC_FILE} anew; with the old one they would still believe it.")
@@ -66,4 +69,5 @@ def _engine(settings: Settings) -> Generator[Engine]:
 
 def _end(error: ExpungeError) -> None:
     print(f"{error.detail}\n{error.hint}", file=sys.stderr)
-    sys.exit(2 if isinstance(error, Unavailable) else 1)
+    codes = {NotFound: 3, Conflict: 4, Unavailable: 5}
+    sys.exit(next((code for kind, code in codes.items() if isinstance(error, kind)), 1))

@@ -52,7 +52,7 @@ class Pair:
         """
         try:
             signature = bytes.fromhex(self.signer.sign(message).signature)
-        except Exception as error:     # every KMS has its own, and their texts name the key
+        except Exception as error:  # every KMS has its own, and their texts name the key
             raise Unavailable(f"The signer of {self.vkey.label} did not sign: {type(error).__name__}") from None
         try:
             self.vkey.check(signature, message)
@@ -170,6 +170,6 @@ def _refusal(error: Exception) -> ExpungeError:
         return UnusableKeys("The signer's URI needs a library that is not installed: an extra of securesystemslib")
     if isinstance(error, UnsupportedAlgorithmError):
         return UnusableKeys("The signer's key must be ECDSA P-256 or Ed25519")
-    if isinstance(error, ValueError | IndexError):
+    if isinstance(error, ValueError | LookupError):
         return UnusableKeys("The signer's URI names no key that can be used")
     return Unavailable(f"The signer's key cannot be had: {type(error).__name__}")
