@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 from uuid import UUID, uuid4
 
 import psycopg
@@ -22,8 +23,9 @@ from service.ledger import keys, verify
 from service.ledger.envelopes import seal
 from service.settings import Settings
 from service.storage import FileStore, Store
+from tests.service.erasures import DUE, Erase
 from tests.service.ledger_fixture import ORIGIN, Log, other_entries, statement
-from tests.service.world import MODEL, Tripwire
+from tests.service.world import MODEL, Tripwire, ask, person
 from tests.tiny import tiny_parquet
 
 
@@ -194,3 +196,67 @@ def run_with(workshop: Any) -> Callable[..., None]:
         run(replace(workshop, store=Store(blobs)), UUID(str(job_id)))
 
     return run_with
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """An S3 server in this process."""
+    from moto.server import ThreadedMotoServer  # half a second that most tests can do without
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+@pytest.fixture
+def bucket(s3: str, credentials: None) -> Iterator[Any]:
+    """A client of that server, which has the bucket `blobs` and nothing else."""
+    import boto3
+
+    with urlopen(f"{s3}/moto-api/reset", data=b""):     # noqa: S310  our own server
+        pass
+    client = boto3.client("s3", endpoint_url=s3)
+    client.create_bucket(Bucket="blobs")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def forgotten(
+    postgres_url: str, keys_dir: Path, tmp_path_factory: pytest.TempPathFactory, trained: Trained
+) -> Trained:
+    """Model `m` has forgotten person 1, and nothing is erased yet."""
+    from worker.jobs import Workshop, run
+
+    name, home = f"forgotten_{uuid4().hex}", tmp_path_factory.mktemp("forgotten")
+    administrate(postgres_url, f"CREATE DATABASE {name} TEMPLATE {trained.copied_to(home)}")
+    url = postgres_url.replace("/expunge?", f"/{name}?")
+    settings = Settings(home=home, database_url=url, keys=keys_dir, origin="test.example/log", device="cpu")
+    app, workshop = create_app(settings), Workshop.of(settings)
+    with TestClient(app) as api:
+        run(workshop, UUID(ask(api, "subjects", [person(1)]).json()["job_id"]))
+    workshop.engine.dispose()
+    app.state.context.engine.dispose()
+    return Trained(name, home)
+
+
+@pytest.fixture
+def erase(run: Callable[[Any], None], sql: Callable[..., Any], api: TestClient) -> Erase:
+    """Every grace is over, and a worker does what is due; the jobs as they are then."""
+
+    def over() -> list[dict[str, Any]]:
+        due = [job_id for job_id, _ in sorted(sql(DUE), key=lambda row: row[1])]
+        for job_id in due:
+            run(job_id)
+        return [api.get(f"/jobs/{job_id}").json() for job_id in due]
+
+    return over

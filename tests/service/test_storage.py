@@ -1,45 +1,16 @@
 import hashlib
 import io
 import socket
-from urllib.request import urlopen
 
-import boto3
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 
 from service import storage
 from service.errors import BadInput, Damaged, NotFound, Unavailable
 from service.storage import open_store
 
 NOWHERE = "sha256/ab/" + "ab" * 32
-
-
-@pytest.fixture(scope="module")
-def s3():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def credentials(monkeypatch):
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-
-
-@pytest.fixture
-def bucket(s3, credentials):
-    with urlopen(f"{s3}/moto-api/reset", data=b""):     # noqa: S310  our own server
-        pass
-    client = boto3.client("s3", endpoint_url=s3)
-    client.create_bucket(Bucket="blobs")
-    yield client
-    client.close()
 
 
 @pytest.fixture(params=["file", "s3", "s3-prefix"])
@@ -220,3 +191,70 @@ def test_a_stored_file_is_for_nobody_else_and_leaves_no_draft(tmp_path):
 def test_another_kind_of_url_is_refused():
     with pytest.raises(BadInput):
         open_store("ftp://somewhere")
+
+
+# ---- objects under names of their own --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def named(store):
+    return store.named("log")
+
+
+def test_a_named_object_is_written_once_and_replaced_only_on_purpose(named):
+    named.put("tile/0/x001/234.p/7", b"first")
+    named.put("tile/0/x001/234.p/7", b"second")
+    named.put("checkpoint", b"old")
+    named.replace("checkpoint", b"new")
+
+    assert named.get("tile/0/x001/234.p/7") == b"first"
+    assert named.get("checkpoint") == b"new"
+    assert sorted(named.names()) == ["checkpoint", "tile/0/x001/234.p/7"]
+
+
+def test_a_named_object_is_removed_and_those_that_begin_like_it_stay(named):
+    for name in ("tile/0/000.p/1", "tile/0/000.p/10", "tile/0/000"):
+        named.put(name, b"hashes")
+
+    named.remove("tile/0/000.p/1")
+    named.remove("tile/0/000.p/1")
+
+    assert sorted(named.names()) == ["tile/0/000", "tile/0/000.p/10"]
+    with pytest.raises(NotFound):
+        named.get("tile/0/000.p/1")
+
+
+def test_a_named_object_that_is_longer_than_it_can_be_is_damaged(named):
+    named.put("checkpoint", b"x" * 65)
+
+    assert named.get("checkpoint", limit=65) == b"x" * 65
+    with pytest.raises(Damaged):
+        named.get("checkpoint", limit=64)
+
+
+@pytest.mark.parametrize("name", ["", "../key", "a/../b", "/a", "a/", "a//b", "A", "a b", ".hidden", "a/.p/1", "ü"])
+def test_no_name_leads_out_of_its_folder(named, name):
+    for verb in (named.get, named.has, named.remove, lambda n: named.put(n, b""), lambda n: named.replace(n, b"")):
+        with pytest.raises(BadInput):
+            verb(name)
+
+
+def test_a_named_file_is_for_everybody_and_leaves_no_draft(tmp_path):
+    named = open_store(tmp_path.as_uri()).named("log")
+
+    named.put("tile/0/000", b"hashes")
+    named.replace("checkpoint", b"note")
+
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {"000": 0o444, "checkpoint": 0o444}
+
+
+def test_deleting_leaves_the_versions_of_objects_that_begin_like_it(bucket, s3):
+    bucket.put_bucket_versioning(Bucket="blobs", VersioningConfiguration={"Status": "Enabled"})
+    named = open_store("s3://blobs", endpoint=s3).named("log")
+    for name in ("a", "ab"):
+        named.put(name, b"")
+
+    named.remove("a")
+
+    assert [each["Key"] for each in bucket.list_object_versions(Bucket="blobs")["Versions"]] == ["log/ab"]
