@@ -92,11 +92,16 @@ def make(
 
 
 def _signers(envelope: bytes, checkpoint: str, trust: str) -> list[Vkey]:
-    """The trusted keys that signed, without what became of them since: the same bundle whenever it is made."""
+    """The trusted keys that signed, without what became of them since: the same bundle whenever it is made.
+
+    Of two that signed one checkpoint the older is told: who has pinned only that one can still verify.
+    """
+    keys = read_keys(trust)
     signed = {field(each, "keyid", str) for each in items(read_json(envelope), "signatures")}
     noted = {(name, signature[:4]) for name, signature in parse(checkpoint).signatures}
-    keys = [key for key in read_keys(trust) if key.label in signed or (key.name, key.id) in noted]
-    return sorted((key._replace(until=None) for key in keys), key=str)
+    certificates = [key for key in keys if key.label in signed]
+    log = [key for key in keys if (key.name, key.id) in noted]
+    return sorted((key._replace(until=None) for key in (*certificates, *log[:1])), key=str)
 
 
 def verifier() -> bytes:

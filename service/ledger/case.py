@@ -13,6 +13,7 @@ from service.ledger.untrusted import (
     JSON_LIMIT,
     TEXT_LIMIT,
     RefusedError,
+    as_written,
     field,
     items,
     read,
@@ -75,8 +76,9 @@ class Case:
     @cached_property
     def later(self) -> list[Sealed]:
         entries = items(read_json(self.members["later.json"]), "entries")
-        told = ((field(each, "envelope", str), field(each, "proof", str)) for each in entries)
-        return [Sealed(unbase64(envelope), text(proof.encode())) for envelope, proof in told]
+        told = [{name: field(each, name, str) for name in ("envelope", "proof")} for each in entries]
+        as_written({"entries": told}, self.members["later.json"])
+        return [Sealed(unbase64(each["envelope"]), text(each["proof"].encode())) for each in told]
 
     def asks(self, step: int) -> bool:
         """Whether a step has anything to check; asked in order, so a bundle without parts is refused before."""

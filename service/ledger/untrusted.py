@@ -83,6 +83,12 @@ def read_json(data: bytes) -> object:
     return found
 
 
+def as_written(found: object, data: bytes) -> None:
+    """Refuses JSON of ASCII names and no floats that is not canonical, or says more than what was found in it."""
+    if json.dumps(found, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode() != data:
+        raise RefusedError("a JSON file is not as it was written, or says more")
+
+
 def _is_deep(decoded: str) -> bool:
     """Takes the innermost brackets away, again and again; what has brackets that do not match is left over, too."""
     brackets, before, rounds = _NO_BRACKET.sub("", _STRING.sub("", decoded)), -1, 0

@@ -36,6 +36,7 @@ from service.ledger.case import MEMBERS, OPTIONAL, REPORTS, Case
 from service.ledger.untrusted import (
     TEXT_LIMIT,
     RefusedError,
+    as_written,
     at,
     field,
     items,
@@ -101,18 +102,7 @@ def _input(case: Case) -> str:
 
 def _envelope_signature(case: Case) -> str:
     """Step 1."""
-    signers = sealed.check_signature(case.certificate, case.trust.certificates)
-    _offers_no_other_key(case)
-    return "by " + signers[0].label
-
-
-def _offers_no_other_key(case: Case) -> None:
-    """keys.json is no source of trust; a reader who pins what it says must not be misled all the same."""
-    trusted = checkpoints.listed([key._replace(until=None) for key in (*case.trust.certificates, *case.trust.log)])
-    offered = items(read_json(case.members["keys.json"]), "keys")
-    names = [field(each, "vkey", str) for each in offered]
-    if not all(each in trusted for each in offered) or sorted(set(names)) != names or not names:
-        raise RefusedError("keys.json offers a key that you do not trust")
+    return "by " + sealed.check_signature(case.certificate, case.trust.certificates)[0].label
 
 
 def _statement_schema(case: Case) -> str:
@@ -156,7 +146,24 @@ def _checkpoint_signature(case: Case) -> str:
     """Step 5."""
     if text(case.members["checkpoint"]) != case.certificate.proof.note:
         raise RefusedError("the bundle's checkpoint is not the one of the proof")
-    return "by " + sealed.check_checkpoint(case.certificate.checkpoint, case.trust.log).label
+    signer = sealed.check_checkpoint(case.certificate.checkpoint, case.trust.log)
+    _offers_no_other_key(case)
+    return f"by {signer.label}"
+
+
+def _offers_no_other_key(case: Case) -> None:
+    """keys.json is no source of trust; a reader who pins what it says must not be misled all the same."""
+    signers = sealed.check_signature(case.certificate, case.trust.certificates)
+    noted = {(name, signature[:4]) for name, signature in case.certificate.checkpoint.signatures}
+    keys = (*signers, *(key for key in case.trust.log if (key.name, key.id) in noted))
+    signed = checkpoints.listed([key._replace(until=None) for key in keys])
+    offered = items(read_json(case.members["keys.json"]), "keys")
+    if not all(each in signed for each in offered):
+        raise RefusedError("keys.json offers a key that you do not trust, or that did not sign")
+    if {at(each, "signs") for each in offered} != {"certificates", "checkpoints"}:
+        raise RefusedError("keys.json does not name the keys that signed")
+    named = {field(each, "vkey", str): each for each in offered}
+    as_written({"keys": [named[name] for name in sorted(named)]}, case.members["keys.json"])
 
 
 def _consistency(case: Case) -> str:

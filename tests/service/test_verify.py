@@ -8,7 +8,7 @@ from hashlib import sha256
 import pytest
 
 from service.domain import certificates
-from service.ledger import keys, verify
+from service.ledger import bundle, checkpoints, keys, verify
 from service.ledger.envelopes import seal
 from tests.service.ledger_fixture import (
     CERTIFICATE,
@@ -124,11 +124,27 @@ def test_step_1_a_payload_type_that_was_not_signed(check, log):
     assert check(forged.bundle())[0] == 1
 
 
-def test_step_1_keys_json_that_offers_another_key(check, log, tmp_path):
+def test_step_5_keys_json_that_offers_another_key(check, log, tmp_path):
     stranger = keys.new(tmp_path / "stranger", ORIGIN)
     offered = json.dumps({"keys": [{"vkey": str(stranger.log.vkey), "signs": "checkpoints"}]}).encode()
 
-    assert check(changed(log.bundle(), keys=offered)) == (1, "keys.json offers a key that you do not trust")
+    assert check(changed(log.bundle(), keys=offered)) == (
+        5, "keys.json offers a key that you do not trust, or that did not sign"
+    )
+
+
+def test_a_checkpoint_that_two_keys_signed_is_enough_for_who_knows_the_older_one(check, log, tmp_path):
+    newer = keys.new(tmp_path / "newer", ORIGIN).log
+    older, both = log.keys.trust, log.keys.trust + f"{newer.vkey}\n"
+    note = checkpoints.cosign(log.checkpoint(), newer.vkey, sign=newer.sign)
+
+    made = bundle.make(
+        envelope=log.envelope, tlog_proof=log.proof().replace(log.checkpoint(), note), checkpoint=note,
+        report_json=REPORT, report_pdf=PDF, recipe_report=RECIPE_REPORT, trust=both,
+    )  # fmt: skip
+
+    assert check(made, trust=older)[0] is None
+    assert check(made, trust=both)[0] is None
 
 
 def test_step_3_a_proof_of_another_envelope(check, log):
