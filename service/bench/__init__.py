@@ -1,0 +1,1 @@
+"""What `expunge bench` measures, on servers of its own that end with it."""
