@@ -61,7 +61,7 @@ def run(settings: Settings, *, stop: threading.Event, every_s: float = 1.0) -> N
     here: Mapping[str, Step] = {
         "reap": lambda: reap(engine, ring.keys),
         "relay": lambda: relay(engine, lambda message: queue.publish(app, message)),
-        "order": lambda: drain(tree, ring.keys, settings.origin),
+        "order": lambda: drain(tree, ring, settings.origin),
     }
     outside = threading.Thread(target=_repeat, args=(_outside(settings, tree), stop, every_s), name="outside")
     outside.start()

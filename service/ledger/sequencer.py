@@ -21,6 +21,7 @@ from service.db.session import transaction
 from service.domain import merkle
 from service.errors import LedgerBroken
 from service.ledger import proofs
+from service.ledger.keyring import Keyring
 from service.ledger.keys import Keys
 
 
@@ -32,7 +33,7 @@ class Growth(NamedTuple):
     nodes: tuple[tuple[merkle.Subtree, bytes], ...] = ()
 
 
-def drain(engine: Engine, keys: Keys, origin: str, limit: int = 256, *, batches: int = 64) -> int:
+def drain(engine: Engine, keys: Keys | Keyring, origin: str, limit: int = 256, *, batches: int = 64) -> int:
     """Sequence until less than a full batch waits, each in a transaction of its own; returns how many entries.
 
     Args:
@@ -48,7 +49,7 @@ def drain(engine: Engine, keys: Keys, origin: str, limit: int = 256, *, batches:
     return total
 
 
-def sequence(tx: Session, keys: Keys, origin: str, limit: int = 256) -> int:
+def sequence(tx: Session, keys: Keys | Keyring, origin: str, limit: int = 256) -> int:
     """Move waiting entries into the ledger and sign it.
 
     Returns:
@@ -64,11 +65,12 @@ class _Batch(NamedTuple):
     last: int       # place in the inbox of the last entry
 
 
-def _batch(tx: Session, keys: Keys, origin: str, limit: int, *, after: int) -> _Batch:
-    if origin != keys.origin:
-        raise LedgerBroken("The ledger's key belongs to another origin")
+def _batch(tx: Session, keys: Keys | Keyring, origin: str, limit: int, *, after: int) -> _Batch:
     if not ledger.lock(tx):  # 1
         return _Batch(0, after)
+    held = keys.keys if isinstance(keys, Keyring) else keys     # under the lock: no rotation comes in between
+    if origin != held.origin:
+        raise LedgerBroken("The ledger's key belongs to another origin")
     head = ledger.head(tx)
     before = Growth(head.size, tuple(head.frontier))
     taken = ledger.take(tx, limit, after=after)  # 2
@@ -78,7 +80,7 @@ def _batch(tx: Session, keys: Keys, origin: str, limit: int, *, after: int) -> _
     grown = _grow(before, hashes)  # 3
     ledger.settle(tx, taken, first=before.size, hashes=hashes)
     ledger.advance(tx, grown.nodes, size=grown.size, frontier=grown.frontier)
-    _sign(tx, keys, before=before, after=grown)
+    _sign(tx, held, before=before, after=grown)
     return _Batch(len(taken), taken[-1].id)
 
 

@@ -5,10 +5,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from service.db import ledger
+from service.db.session import transaction
 from service.errors import UnusableKeys
-from service.ledger import keys
+from service.ledger import checkpoints, keys
 from service.ledger.keyring import Keyring
 from service.ledger.rotation import retire, rotate
+from service.ledger.sequencer import drain
+from service.ledger.untrusted import RefusedError
 from tests.service.ledger_fixture import ORIGIN, issue_one
 
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -73,6 +77,20 @@ def test_a_worker_sees_a_rotation(engine, workshop, folder):
     done = rotate(engine, folder, "certificate", at=NOW)
 
     assert workshop.keys.certificate.vkey == done.vkey
+
+
+def test_a_sequencer_signs_with_the_key_of_the_moment(engine, folder):
+    ring = Keyring(folder)
+    done = rotate(engine, folder, "log", at=NOW)
+    issue_one(engine, keys.load(folder))
+
+    assert drain(engine, ring, ORIGIN) == 1
+
+    with transaction(engine) as tx:
+        note = checkpoints.parse(ledger.latest_checkpoint(tx).note)
+    assert checkpoints.check_note(note, [done.vkey]) == done.vkey
+    with pytest.raises(RefusedError):
+        checkpoints.check_note(note, [done.replaces])
 
 
 # ---- what the API says ----------------------------------------------------------------------------------------------
