@@ -5,6 +5,7 @@ import math
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Context
 from hashlib import sha256
+from typing import get_args
 from uuid import UUID
 
 import pytest
@@ -14,12 +15,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from securesystemslib.dsse import Envelope
 
+from service.db.ledger import ENVELOPE_LIMIT
 from service.domain import certificates
+from service.domain.policy import RELATIVE, SIGNALS, AuditPlan, Policy
+from service.domain.recipes import AscentGuard, Augmentation, Mask, NablaTau, Retrain, Rung
 from service.ledger import keys
 from service.ledger.envelopes import payload, seal
 from tests.service.ledger_fixture import ORIGIN, predicate, subjects
 
 CERTIFICATE, REQUEST = UUID(int=1), UUID(int=2)
+RUNGS = get_args(get_args(Rung)[0])
 
 
 def statement():
@@ -40,7 +45,7 @@ def test_a_predicate_has_its_six_parts_and_says_how_floats_were_rounded():
     read = json.loads(statement())["predicate"]
 
     parts = {"request", "procedure", "evidence", "verdict", "limits", "follow_up"}
-    assert read.keys() == parts | {"float_digits"}
+    assert read.keys() == parts | {"float_digits", "supersedes"}
     assert read["float_digits"] == 9
     assert [each["outcome"] for each in read["procedure"]["attempts"]] == ["leaked", "published"]
     assert read["request"]["received_at"] == "2025-03-01T09:00:00Z"
@@ -145,3 +150,55 @@ def test_a_certificate_carries_the_audit_of_its_recipe():
     told = read["predicate"]["evidence"]["recipe_audit"]
     assert told == {"report_sha256": "ab" * 32, "n_models": 64, "auc_original": 0.74, "auc": 0.52, "same_code": False}
     assert json.loads(statement())["predicate"]["evidence"]["recipe_audit"] is None
+
+
+# ---- size -----------------------------------------------------------------------------------------------------------
+
+
+def largest(menu):
+    """The default of a union of the menu that takes most room."""
+    kinds = get_args(get_args(menu)[0])
+    known = [kind() for kind in kinds if not any(field.is_required() for field in kind.model_fields.values())]
+    return max(known, key=lambda each: len(each.model_dump_json()))
+
+
+def worst_case():
+    """Eight rungs that were all audited, each with every number; every signal with every metric; long sentences."""
+    mask, augmented, long, number = largest(Mask), largest(Augmentation), "x" * 200, 0.123456789
+    method = NablaTau(mask=mask, augment_retain=augmented, augment_forget=augmented, guard=AscentGuard())
+    ladder, plan = (method,) * 7 + (Retrain(),), AuditPlan(rungs=tuple(kind() for kind in RUNGS), references=64)
+    headline = {f"{'measured' * 4}_{n}": number for n in range(16)}
+    attempts = tuple(
+        certificates.Attempt(
+            recipe=each.model_dump(mode="json"), outcome="published", verdict="LEAK_DETECTED", seconds=number,
+            headline=headline, report_sha256="ab" * 32,
+        )
+        for each in ladder
+    )
+    metrics = tuple(
+        certificates.Metric(
+            name=f"{name}_modified_entropy_{n}", definition=long, before=number, after=number, reference=number,
+            before_ci=(number, number), after_ci=(number, number), reference_ci=(number, number),
+        )
+        for n in range(len(SIGNALS) + len(RELATIVE)) for name in ("auc", "ks", "tpr_at_0.01", "tpr_at_0.001")
+    )
+    whole = predicate(CERTIFICATE, REQUEST)
+    policy = Policy(ladder=ladder, audit=plan).model_dump(mode="json")
+    things = tuple(certificates.Thing(kind="dataset-rows", sha256="ab" * 32) for _ in range(64))
+    attacks = tuple(whole.evidence.attacks[0].model_copy(update={"signals": (*SIGNALS, *RELATIVE)}) for _ in range(6))
+    return whole.model_copy(update={
+        "procedure": whole.procedure.model_copy(update={"attempts": attempts, "method": attempts[0].recipe}),
+        "evidence": whole.evidence.model_copy(update={"metrics": metrics, "attacks": attacks}),
+        "verdict": whole.verdict.model_copy(update={"policy": policy}),
+        "limits": (long,) * 10,
+        "follow_up": whole.follow_up.model_copy(update={"to_erase": things}),
+    })
+
+
+def test_the_largest_certificate_fits_into_a_tile(tmp_path):
+    pair = keys.new(tmp_path / "keys", ORIGIN).certificate
+
+    sealed = seal(certificates.statement(subjects(), worst_case()), pair)
+
+    assert len(json.loads(payload(sealed))["predicate"]["procedure"]["attempts"]) == 8
+    assert 30_000 < len(sealed) <= ENVELOPE_LIMIT

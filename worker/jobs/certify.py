@@ -22,6 +22,8 @@ from worker.jobs.attempts import Attempt
 from worker.jobs.material import Plan
 from worker.lineage import hashed
 
+NAMED = 64      # things to be erased that a certificate names at most; the entry of their erasure names all
+
 
 @dataclass(frozen=True)
 class Done:
@@ -156,5 +158,5 @@ def _follow_up(request: DeletionRequest, promise: Promise | None) -> c.FollowUp:
     """What the erase job will do; see `jobs.erase`. A class is nobody, so its rows may come back."""
     if promise is None:
         return c.FollowUp(erase_by=None, suppressed=False)
-    named = promise.rows and request.target_kind != "classes"
-    return c.FollowUp(erase_by=promise.by, to_erase=tuple(o.thing for o in promise.objects), suppressed=named)
+    named, newest = promise.rows and request.target_kind != "classes", promise.objects[-NAMED:]
+    return c.FollowUp(erase_by=promise.by, to_erase=tuple(each.thing for each in newest), suppressed=named)
