@@ -189,7 +189,8 @@ def pack(members: Mapping[str, bytes]) -> bytes:
         directory += b"PK\1\2\x14\3" + entry + place + name.encode("ascii")
         body += b"PK\3\4" + entry + name.encode("ascii") + data
     counts = (0, 0, len(members), len(members), len(directory), len(body), 0)
-    return bytes(body + directory + b"PK\5\6" + struct.pack("<4H2IH", *counts))
+    body += directory + b"PK\5\6" + struct.pack("<4H2IH", *counts)
+    return bytes(body)
 
 
 def unpack(data: bytes, limits: Mapping[str, int]) -> dict[str, bytes]:

@@ -1,15 +1,17 @@
 """The verifier as a stranger runs it: one file, a bundle and the keys in an empty folder."""
 
 import json
+import shutil
 import subprocess
 import sys
+import venv
+from importlib.metadata import distribution
+from pathlib import Path
 
 import pytest
 
 from service.ledger import bundle
-from tests.service.ledger_fixture import (
-    SIZE,
-)
+from tests.service.ledger_fixture import SIZE
 
 
 @pytest.fixture
@@ -70,3 +72,64 @@ def test_the_verifier_needs_cryptography_and_nothing_else(folder):
     )
 
     assert set(json.loads(done.stdout.replace("'", '"'))) <= {"service", "cryptography", "_cffi_backend", "_openssl"}
+
+
+# ---- with an empty environment --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory):
+    """A Python of its own that has the package `cryptography` and what that needs, and nothing else."""
+    home = tmp_path_factory.mktemp("empty") / "venv"
+    venv.create(home, with_pip=False, symlinks=True)
+    target = next(home.glob("lib/python3*/site-packages"))
+    for name in ("cryptography", "cffi", "pycparser"):
+        _install(name, target)
+    return home / "bin" / "python"
+
+
+def _install(name, target):
+    """The files of an installed distribution, as pip would unpack them."""
+    found = distribution(name)
+    for file in found.files or ():
+        if ".." not in file.parts and "__pycache__" not in file.parts:
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(str(found.locate_file(file)), target / file)
+
+
+def test_the_empty_environment_is_empty(interpreter):
+    installed = "[path for path in sys.path if 'packages' in path]"
+    probe = f"import pkgutil, sys; print(*(each.name for each in pkgutil.iter_modules({installed})))"
+
+    done = subprocess.run([interpreter, "-I", "-c", probe], capture_output=True, text=True, timeout=60, check=True)
+
+    assert {"cryptography"} < set(done.stdout.split()) <= {"cryptography", "_cffi_backend", "cffi", "pycparser"}
+
+
+@pytest.mark.parametrize("name", ["service", "pydantic", "sqlalchemy", "rfc8785", "securesystemslib", "fastapi"])
+def test_the_empty_environment_has_nothing_of_the_service(interpreter, folder, name):
+    done = subprocess.run(
+        [interpreter, "-I", "-c", f"import {name}"], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert f"No module named '{name}'" in done.stderr
+
+
+def test_a_stranger_verifies_in_an_empty_folder_with_an_empty_environment(interpreter, folder, log):
+    (folder / "broken.zip").write_bytes(log.bundle(report=b"another"))
+    seen = ("--checkpoint", "seen", "--consistency", "path")
+    command = [interpreter, "-I", "verify.pyz"]
+
+    good, bad = (
+        subprocess.run(
+            [*command, name, "--key", "expunge.pub", *seen], cwd=folder, env={}, capture_output=True, text=True,
+            timeout=60, check=False,
+        )
+        for name in ("bundle.zip", "broken.zip")
+    )  # fmt: skip
+
+    assert (good.returncode, good.stderr, good.stdout.splitlines()[-1]) == (0, "", "VALID")
+    assert (bad.returncode, bad.stderr, bad.stdout.splitlines()[-1]) == (17, "", "NOT VALID")
+    assert {path.name for path in Path(folder).iterdir()} == {
+        "verify.pyz", "bundle.zip", "broken.zip", "expunge.pub", "seen", "path"
+    }
