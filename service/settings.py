@@ -27,7 +27,9 @@ class Settings(BaseSettings):
         default="expunge.example/log", description="Name of the ledger in its checkpoints (C2SP origin)."
     )
     certificate_signer: str | None = Field(
-        default=None, description="Where the certificate key lies: awskms:…, gcpkms:…, azurekms:…, hsm:…; else a file."
+        default=None,
+        description="Where `expunge keys new` finds the certificate key: awskms:…, gcpkms:…, azurekms:…, hsm:…, hv:…; "
+        "a fresh file if unset.",
     )
     log_signer: str | None = Field(default=None, description="The same for the key that signs checkpoints.")
     anchors: SecretStr | None = Field(      # a webhook's URL may hold a secret
@@ -73,7 +75,10 @@ class Settings(BaseSettings):
         return self.store_url or (self.home / "store").absolute().as_uri()
 
 
-_NEEDED = ("AWS_", "CUDA_", "LD_", "OMP_", "HOME", "LANG", "PATH", "TMPDIR", "VIRTUAL_ENV", "XDG_RUNTIME_DIR")
+_NEEDED = (
+    "AWS_", "CUDA_", "LD_", "OMP_", "HOME", "LANG", "PATH", "TMPDIR", "VIRTUAL_ENV", "XDG_RUNTIME_DIR",
+    "AZURE_", "GOOGLE_", "PYKCS11LIB", "VAULT_",        # what signers outside need, as AWS_ is
+)  # fmt: skip
 
 
 def inherited() -> dict[str, str]:

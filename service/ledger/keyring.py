@@ -19,6 +19,11 @@ class Keyring:
 
     @classmethod
     def of(cls, settings: Settings) -> "Keyring":
+        """The folder of the settings, which must not promise a KMS where a file signs."""
+        for use, signer in (("certificate", settings.certificate_signer), ("log", settings.log_signer)):
+            if signer is not None and not (settings.keys_dir / f"{use}.uri").exists():
+                said = f"EXPUNGE_{use.upper()}_SIGNER is set, but {use}.pem signs"
+                raise UnusableKeys(f"{said}; unset it, or move the key with `expunge keys rotate {use} --signer`")
         return cls(settings.keys_dir)
 
     @property

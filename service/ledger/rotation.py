@@ -90,7 +90,9 @@ class Rotation:
             remote = isinstance(keys.secret(self.folder, self.use), Remote)
             if remote and self.signer is None:
                 raise BadInput("The present key lies in a KMS or HSM; name the next one with --signer")
-            _, made = keys.make(self.folder, old.vkey.name, self.signer)
+            pair, made = keys.make(self.folder, old.vkey.name, self.signer)
+            if pair.vkey.label in {key.label for key in keys.public_keys(self.folder)}:
+                raise Conflict(f"The key is in {PUBLIC_FILE} already; name one that has never signed")
             name, content = keys.written(f"{self.use}.next", made)
             _place(self.folder / name, content, mode=0o600)
         begun = keys.secret(self.folder, f"{self.use}.next")

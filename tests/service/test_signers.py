@@ -16,7 +16,7 @@ from service.errors import BadInput, Conflict, Unavailable, UnusableKeys
 from service.ledger import bundle, checkpoints, keys, proofs, signers
 from service.ledger.checkpoints import ECDSA_P256, ED25519, Vkey
 from service.ledger.keyring import Keyring
-from service.ledger.rotation import Rotation, rotate
+from service.ledger.rotation import Rotation, retire, rotate
 from tests.service.ledger_fixture import ORIGIN, REPORT, issue_one, leaves_of, sequence_all
 from tests.service.test_keys_rotation import NOW, USES, notes, signed_by
 
@@ -157,6 +157,29 @@ def test_a_move_to_another_key_than_the_one_that_was_begun_is_refused(engine, fi
 def test_a_key_in_the_kms_is_never_followed_by_a_file_unasked(engine, folder):
     with pytest.raises(BadInput, match="--signer"):
         rotate(engine, folder, "log", at=NOW)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_key_that_has_signed_before_does_not_come_back(engine, files, made, ended):
+    """Not the present one, which would replace itself, and not an old one, whose end is written down."""
+    uri = f"awskms:{made()}"
+    first = rotate(engine, files, "log", signer=uri, at=NOW)
+    if ended:
+        rotate(engine, files, "log", signer=f"awskms:{made()}", at=NOW)
+        retire(engine, files, first.vkey.label, reason="other", at=NOW)
+    before = keys.trust(files)
+
+    with pytest.raises(Conflict, match="never signed"):
+        rotate(engine, files, "log", signer=uri, at=NOW)
+
+    assert keys.trust(files) == before
+
+
+def test_settings_that_promise_a_kms_where_a_file_signs_are_refused_at_the_start(files, settings):
+    promising = settings.model_copy(update={"keys": files, "log_signer": "awskms:alias/log"})
+
+    with pytest.raises(UnusableKeys, match=r"EXPUNGE_LOG_SIGNER is set, but log\.pem signs"):
+        Keyring.of(promising)
 
 
 # ---- what goes wrong: a sentence, and nothing of the key ------------------------------------------------------------
