@@ -70,7 +70,7 @@ def faults(of: Deployment, *, seconds: float, size: int) -> Faults:
         while drain(engine, of.keys, ORIGIN):
             pass
         with transaction(engine) as tx:
-            return _inspected(tx, of.keys, Faults(kills, before, len(issued)), set(issued))
+            return inspected(tx, of.keys, Faults(kills, before, len(issued)), set(issued))
 
 
 # ---- writers --------------------------------------------------------------------------------------------------------
@@ -147,7 +147,8 @@ class _Seen:
     altered: int = 0
 
 
-def _inspected(tx: Session, signers: keys.Keys, found: Faults, issued: set[UUID]) -> Faults:
+def inspected(tx: Session, signers: keys.Keys, found: Faults, issued: set[UUID]) -> Faults:
+    """What was found, and what is wrong with the log, given the certificates that writers were told are issued."""
     notes = tx.execute(select(LedgerCheckpoint.size, LedgerCheckpoint.root, LedgerCheckpoint.note)).all()
     seen = _walk(tx, {size for size, _, _ in notes})
     waiting = tx.scalar(select(func.count()).select_from(LedgerInbox)) or 0
