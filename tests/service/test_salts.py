@@ -164,11 +164,10 @@ def test_all_that_ended_long_enough_ago_are_forgotten_and_no_others(engine, depl
 def expunge(settings: Settings):
     """`expunge ledger forget-salt …` as a process; (exit code, what it printed)."""
 
-    def run(*arguments):
+    def run(*arguments, **other):
         command = [sys.executable, "-m", "service.cli", "ledger", "forget-salt", *arguments]
-        done = subprocess.run(
-            command, env=settings.environment(), capture_output=True, text=True, timeout=60, check=False
-        )
+        environment = settings.environment() | other
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert "Traceback" not in done.stderr
         return done.returncode, " ".join((done.stdout + done.stderr).split())
 
@@ -187,6 +186,15 @@ def test_the_command_forgets_once_and_says_so_twice(expunge, engine, request_id,
 
 def test_the_command_refuses_what_it_cannot_do_in_a_sentence(expunge):
     assert expunge(str(uuid4()))[0] == 1
-    assert expunge() == (1, "Name a request, or say --older-than DAYS, or both; nothing was changed.")
+    assert expunge() == (2, "Name a request, or say --older-than DAYS, or both; nothing was changed.")
     assert {expunge(*wrong)[0] for wrong in (["nonsense"], ["--older-than", "-1"], ["--older-than", "9e9"])} == {2}
     assert expunge("--older-than", "30")[0] == 0
+
+
+def test_the_command_needs_a_database_and_keys(expunge, tmp_path):
+    away = "postgresql+psycopg://nobody:s3cret@127.0.0.1:1/none"
+
+    for other in ({"EXPUNGE_DATABASE_URL": away}, {"EXPUNGE_KEYS": str(tmp_path)}):
+        code, said = expunge("--older-than", "1", **other)
+        assert code == 1
+        assert "s3cret" not in said
