@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from service.db.session import connect, transaction
@@ -165,6 +166,20 @@ def test_at_every_step_the_folder_can_be_read_and_what_is_signed_is_believed(eng
 
     held.certificate.vkey.check(held.certificate.sign(b"m"), b"m")
     assert held.certificate.vkey in checkpoints.read_keys(keys.trust(folder))
+
+
+def test_a_login_that_may_act_as_application_and_sequencer_needs_no_more(database_url, folder, engine):
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+        admin.execute(text("CREATE ROLE keeper LOGIN IN ROLE expunge_app, expunge_sequencer"))
+    keeper = connect(database_url.replace("//postgres:", "//keeper:", 1))
+    old = rotate(keeper, folder, "log", at=NOW).replaces
+
+    done = retire(keeper, folder, old.label, reason="other", at=NOW)
+
+    assert leaves_of(engine)[done.entry].kind == "key"
+    keeper.dispose()
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+        admin.execute(text("DROP ROLE keeper"))
 
 
 @pytest.mark.parametrize("use", USES)
