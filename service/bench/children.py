@@ -29,7 +29,8 @@ def together(n: int, work: Callable[[int, Barrier], T]) -> list[T]:
     of = forks()
     barrier = of.Barrier(n)
     answers: SimpleQueue[T] = of.SimpleQueue()
-    children = [of.Process(target=_answer, args=(work, number, barrier, answers)) for number in range(n)]
+    arguments = ((work, number, barrier, answers) for number in range(n))
+    children = [of.Process(target=_answer, args=each, daemon=True) for each in arguments]
     for child in children:
         child.start()
     ended(children)

@@ -80,7 +80,8 @@ def faults(of: Deployment, *, seconds: float, size: int) -> Faults:
 def _writing(of: ForkServerContext, folder: Path, work: "partial[None]") -> Generator[None]:
     """Writers that work until the block ends; each leaves a file with what it was told is issued."""
     stop = of.Event()
-    children = [of.Process(target=work, args=(folder / f"issued-{number}", stop)) for number in range(WRITERS)]
+    told = (folder / f"issued-{number}" for number in range(WRITERS))
+    children = [of.Process(target=work, args=(path, stop), daemon=True) for path in told]
     for child in children:
         child.start()
     try:
@@ -110,7 +111,7 @@ def _kill_again_and_again(of: ForkServerContext, url: str, folder: Path, seconds
     end, kills = time.monotonic() + seconds, 0
     while time.monotonic() < end:
         ready = of.Event()
-        sequencer = of.Process(target=_order, args=(url, folder, ready))
+        sequencer = of.Process(target=_order, args=(url, folder, ready), daemon=True)
         sequencer.start()
         _await(ready, sequencer)
         time.sleep(KILL_EVERY_S)

@@ -1,5 +1,6 @@
 """`expunge bench`: measurements on servers of their own, which end with them."""
 
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from json import dumps
@@ -36,8 +37,8 @@ def ledger(
     """
     asked = {"entries": entries, "bytes": envelope, "fault_seconds": fault_seconds}
     plan = replace(QUICK if quick else Plan(), **{name: value for name, value in asked.items() if value is not None})
-    console = Console(stderr=True)
-    with console.status("") as status:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)      # the server is ended, however this is
+    with Console(stderr=True).status("") as status:
         found = measure(plan, lambda what: status.update(f"Measuring {what} …"))
     if json:
         print(dumps(found))
