@@ -87,6 +87,7 @@ def move(tx: Session, request: DeletionRequest, state: State, data: dict[str, An
         .where(DeletionRequest.id == request.id, DeletionRequest.state.in_(before(state)))
         .values(values)
         .returning(DeletionRequest.id)
+        .execution_options(synchronize_session=False)      # is refreshed below; a look at each of a job's many is not
     )
     if moved is None:
         raise Conflict(f"A request that is {request.state} cannot become {state}")

@@ -48,9 +48,9 @@ def test_events_tell_the_whole_way_in_order(api: TestClient, ended: str, sql: An
     seen = events(api, ended)
 
     written = [(str(i), kind) for i, kind in sql("SELECT id, kind FROM request_event ORDER BY id")]
-    kinds = [kind for _, kind in seen]
+    states = [kind for _, kind in seen if kind != "attempt"]        # which a first rung that is discarded adds
     assert seen == written
-    assert list(dict.fromkeys(kinds)) == ["received", "scheduled", "unlearning", "auditing", "certified"]
+    assert list(dict.fromkeys(states)) == ["received", "scheduled", "unlearning", "auditing", "certified"]
 
 
 def test_a_stream_resumes_after_every_event_without_loss_or_repetition(api: TestClient, ended: str) -> None:
