@@ -47,8 +47,8 @@ def receipt(
     response.headers["Cache-Control"] = "no-store"
     try:
         made = receipts.make(
-            ctx.index_key, salt, salts.commitments_of(tx, request.id), sample=sample, request_id=str(request.id),
-            certificate_id=str(certificate.id),
+            ctx.index_key, salt, salts.commitments_of(tx, request.id), sample=sample, root=request.forget_root,
+            request_id=str(request.id), certificate_id=str(certificate.id),
         )
     except ValueError:
         raise NotFound("The request has no such sample") from None

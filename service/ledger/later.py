@@ -54,14 +54,18 @@ def _words(statement: object, kind: str) -> str:
             return f"attempt: {field(statement, 'predicate.attempt.outcome', str)}"
         case schema.ERASURE:
             kept = sum(field(each, "count", int) for each in items(statement, "predicate.kept"))
-            erased = f"erased: {len(items(statement, 'predicate.erased'))} objects"
-            return f"{erased} and {field(statement, 'predicate.rows', int)} rows" + (f" ({kept} kept)" if kept else "")
+            objects, rows = len(items(statement, "predicate.erased")), field(statement, "predicate.rows", int)
+            return f"erased: {_many(objects, 'object')}, {_many(rows, 'row')}" + (f", {kept} kept" if kept else "")
         case schema.CORRECTION:
             return "another certificate was corrected"
         case schema.CERTIFICATE:
             return "another certificate"
         case _:
             return {schema.FAILURE: "failure", schema.SALT: "salt forgotten"}[kind]
+
+
+def _many(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _corrections(entry: Sealed, certificate: Sealed) -> Iterable[str]:

@@ -26,23 +26,24 @@ _SHAPE: Shape = {
 
 
 def make(
-    index_key: bytes, salt: bytes, known: Iterable[bytes], *, sample: str, request_id: str, certificate_id: str
+    index_key: bytes, salt: bytes, known: Iterable[bytes], *, sample: str, root: bytes, request_id: str,
+    certificate_id: str,
 ) -> dict[str, object]:
     """The receipt of one sample.
 
     Args:
-        known: the commitments of the request.
+        known: the commitments of the request, and `root` theirs.
     Raises:
         ValueError: the sample is not among them.
     """
-    secret, listed = commitments.secret(index_key, "sample", sample), list(known)
+    secret = commitments.secret(index_key, "sample", sample)
     ref = commitments.reference_of(secret, "sample", sample)
     opening = commitments.opening(salt, ref)
-    index, size, path = commitments.proof(listed, commitments.commitment_of(opening, ref))
+    index, size, path = commitments.proof(known, commitments.commitment_of(opening, ref))
     return {
         "schema": SCHEMA, "request_id": request_id, "certificate_id": certificate_id, "sample": sample,
         "secret": secret.hex(), "opening": opening.hex(), "index": index, "size": size,
-        "path": [each.hex() for each in path], "forget_root": commitments.root(listed).hex(), "how": HOW,
+        "path": [each.hex() for each in path], "forget_root": root.hex(), "how": HOW,
     }
 
 

@@ -28,7 +28,7 @@ def read(path: Path, limit: int) -> bytes:
     """A regular file's bytes, if there are not too many."""
     try:
         if not path.is_file():
-            raise RefusedError("a file that was named does not exist")
+            raise RefusedError("a file that was named does not exist, or is no plain file")
         with path.open("rb") as file:
             return at_most(limit, file.read(limit + 1))
     except (OSError, ValueError) as error:

@@ -47,8 +47,6 @@ from service.ledger.untrusted import (
     unbase64,
 )
 
-RECIPE_AUDIT = "predicate.evidence.recipe_audit"
-
 
 class Step(NamedTuple):
     """A step that ran."""
@@ -197,7 +195,8 @@ def _report_digests(case: Case) -> str:
             raise RefusedError(f"{name} is not the file that was signed")
     if at(case.certificate.statement, "predicate.evidence.report_sha256") != case.digests["report.json"]:
         raise RefusedError("the evidence names another report")
-    if at(case.certificate.statement, f"{RECIPE_AUDIT}.report_sha256") != case.digests.get("recipe-report.json"):
+    recipe_report = at(case.certificate.statement, "predicate.evidence.recipe_audit.report_sha256")
+    if recipe_report != case.digests.get("recipe-report.json"):
         raise RefusedError("the evidence names another report on the recipe")
     return " and ".join(present)
 
@@ -216,7 +215,7 @@ def _digest_of(path: Path) -> str:
     """Of a regular file: a pipe would be waited for, and a device has no end."""
     try:
         if not path.is_file():
-            raise RefusedError("the file of weights does not exist")
+            raise RefusedError("the file of weights does not exist, or is no plain file")
         with path.open("rb") as file:
             return file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:

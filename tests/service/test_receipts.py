@@ -30,8 +30,9 @@ def commitment(sample):
 
 
 def receipt_of(sample, samples):
+    known = [commitment(each) for each in samples]
     return receipts.make(
-        INDEX_KEY, SALT, map(commitment, samples), sample=sample, request_id=str(REQUEST),
+        INDEX_KEY, SALT, known, sample=sample, root=commitments.root(known), request_id=str(REQUEST),
         certificate_id=str(CERTIFICATE),
     )  # fmt: skip
 

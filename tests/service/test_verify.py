@@ -111,6 +111,16 @@ def test_step_1_a_payload_that_was_not_signed(check, log):
     assert check(forged.bundle())[0] == 1
 
 
+def test_step_1_a_key_id_that_nobody_trusts(check, log):
+    envelope = json.loads(log.envelope)
+    keyid = log.keys.certificate.vkey.name + "+00000000"
+    unknown = envelope | {"signatures": [envelope["signatures"][0] | {"keyid": keyid}]}
+
+    assert check(changed(log.bundle(), envelope=json.dumps(unknown).encode())) == (
+        1, "no trusted certificate key signed the envelope"
+    )
+
+
 def test_step_1_a_checkpoint_key_does_not_sign_certificates(check, log):
     forged = replace(log, envelope=seal(statement(), log.keys.log))
 
@@ -165,6 +175,20 @@ def test_step_4_another_index(check, log, index):
     proof = log.proof().replace(f"index {INDEX}\n", f"index {index}\n")
 
     assert check(changed(log.bundle(), proof=proof.encode()))[0] == 4
+
+
+def test_step_4_a_proof_for_another_size(check, log):
+    longer = log.proof(20).replace(log.checkpoint(20), log.checkpoint())
+
+    assert check(changed(log.bundle(), proof=longer.encode()))[0] == 4
+
+
+def test_step_5_a_checkpoint_of_another_ledger(check, log, tmp_path):
+    other = replace(log, keys=keys.new(tmp_path / "other", "ledger.test/two"))
+
+    assert check(changed(log.bundle(), proof=other.proof().encode(), checkpoint=other.checkpoint().encode())) == (
+        5, "no trusted ledger key signed the checkpoint"
+    )
 
 
 def test_step_5_a_root_that_the_ledger_did_not_sign(check, log, tmp_path):

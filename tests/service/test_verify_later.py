@@ -42,7 +42,7 @@ def with_entries(log, *told, first=7):
 
 def test_a_bundle_tells_what_else_was_logged(check, log):
     assert check(log.bundle()) == (
-        None, "attempt: leaked, entry 2; erased: 1 objects and 3 rows (2 kept), entry 7; salt forgotten, entry 9"
+        None, "attempt: leaked, entry 2; erased: 1 object, 3 rows, 2 kept, entry 7; salt forgotten, entry 9"
     )
 
 
