@@ -1,7 +1,8 @@
 """Write a Parquet file anew without some of its rows; runs in the sandbox as `-m service.inspection.rewrite`.
 
-Nothing of a row stays that is gone: statistics and dictionaries of pages are made of the rows that are left, and a
-column that keeps a dictionary of its own (all values that ever occurred) is written without it.
+Nothing of a row stays that is gone: statistics and dictionaries of pages are made of the rows that are left, a column
+that keeps a dictionary of its own (all values that ever occurred) is written without it, and so is what the service
+never reads: remarks about the file, and columns of other names, whatever they hold.
 """
 # pyarrow brings no types:
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -15,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from service.inspection.rows import batch_rows, opened
+from service.inspection.rows import KNOWN, batch_rows, opened
 from service.inspection.tally import Tally
 
 
@@ -24,32 +25,31 @@ def rewrite(path: Path, out: Path, gone: set[int]) -> tuple[int, int]:
     file = opened(path, Tally())
     if file is None:
         raise ValueError("this is not a Parquet file")
-    schema = pa.schema([field.with_type(dense(field.type)) for field in file.schema_arrow])
+    names = read(file.schema_arrow.names)
+    schema = pa.schema([pa.field(name, dense(file.schema_arrow.field(name).type)) for name in names])
     seen = kept = 0
     with pq.ParquetWriter(out, schema, compression="zstd") as writer:
-        for batch in file.iter_batches(batch_rows(file.metadata), use_threads=False):
+        for batch in file.iter_batches(batch_rows(file.metadata), columns=names, use_threads=False):
             stays = pa.array([place not in gone for place in range(seen, seen + len(batch))], pa.bool_())
-            left = pa.Table.from_batches([batch]).filter(stays).cast(schema)
+            left = pa.Table.from_batches([batch]).select(names).filter(stays).cast(schema)
             writer.write_table(left)
             seen, kept = seen + len(batch), kept + len(left)
     return seen, kept
 
 
+def read(names: list[str]) -> list[str]:
+    """The columns that the service reads; where there are features or pictures, a text is a remark."""
+    unread = set[str]() if {"features", "image"}.isdisjoint(names) else {"text"}
+    return [name for name in names if name in KNOWN and name not in unread]
+
+
 def dense(kind: pa.DataType) -> pa.DataType:
     """The type that holds the same values, each in its own place."""
     if pa.types.is_dictionary(kind):
-        return dense(kind.value_type)
-    if isinstance(kind, pa.BaseExtensionType):
-        return dense(kind.storage_type)
-    if pa.types.is_struct(kind):
-        return pa.struct([kind.field(i).with_type(dense(kind.field(i).type)) for i in range(kind.num_fields)])
-    if pa.types.is_map(kind):
-        return pa.map_(dense(kind.key_type), dense(kind.item_type))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(dense(kind.value_type), kind.list_size)
-    if pa.types.is_large_list(kind):
-        return pa.large_list(dense(kind.value_type))
-    return pa.list_(dense(kind.value_type)) if pa.types.is_list(kind) else kind
+        return kind.value_type
+    if pa.types.is_struct(kind):        # a picture: its bytes, and what its file was called
+        return pa.struct([pa.field(kind.field(i).name, dense(kind.field(i).type)) for i in range(kind.num_fields)])
+    return kind
 
 
 def main(path: str, out: str, places: str) -> None:
