@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from select import POLLIN, poll
 from typing import Literal
 
 from psycopg import OperationalError
@@ -9,9 +10,9 @@ from psycopg.errors import UniqueViolation
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DisconnectionError, IntegrityError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from service.errors import AlreadyExists, UnusableDatabase
 
@@ -28,14 +29,20 @@ def connect(database_url: str, *, role: Role | None = None, pool_size: int = 10)
     """
     options = "-c timezone=UTC" + (f" -c role={role}" if role else "")
     engine = create_engine(
-        database_url,
-        pool_size=pool_size,
-        pool_pre_ping=True,
-        connect_args={"options": options, "application_name": "expunge"},
+        database_url, pool_size=pool_size, connect_args={"options": options, "application_name": "expunge"}
     )
+    event.listen(engine, "checkout", _refuse_closed)
     if role:
         _explain_refusals(engine, role)
     return engine
+
+
+def _refuse_closed(connection: DBAPIConnection, _: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
+    """The pool then makes another. A server that says goodbye, or only closes, can be heard without asking it."""
+    ready = poll()
+    ready.register(connection.fileno(), POLLIN)     # pyright: ignore[reportAttributeAccessIssue]  # of psycopg's
+    if ready.poll(0):
+        raise DisconnectionError
 
 
 def _explain_refusals(engine: Engine, role: Role) -> None:
