@@ -57,7 +57,7 @@ def _rates(of: Deployment, plan: Plan) -> Mapping[str, object]:
     rounds = [rates(of, entries=plan.drained, size=plan.bytes) for _ in range(plan.rounds)]
     of_each: Mapping[str, Callable[[Rates], float]] = {
         "append_per_s": lambda each: each.append, "inbox_per_s": lambda each: each.inbox,
-        "floor_per_s": lambda each: each.floor,
+        "floor_per_s": lambda each: each.floor, "inbox_floor_per_s": lambda each: each.inbox_floor,
     }  # fmt: skip
     return {name: median(map(read, rounds)) for name, read in of_each.items()}
 
