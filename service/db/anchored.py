@@ -32,4 +32,4 @@ def sizes(tx: Session, anchor: str) -> Sequence[int]:
 def newest(tx: Session) -> Mapping[str, int]:
     """The size that each anchor has, by anchor."""
     largest = select(LedgerAnchored.anchor, func.max(LedgerAnchored.size)).group_by(LedgerAnchored.anchor)
-    return dict(tx.execute(largest).tuples().all())
+    return {row[0]: row[1] for row in tx.execute(largest)}

@@ -123,14 +123,16 @@ def read(setting: SecretStr | None, *, endpoint: str | None = None) -> tuple[Anc
 def _anchor(url: str, number: int, endpoint: str | None) -> Anchor:
     try:
         parts = urlsplit(url)
-        digest = sha256(url.encode()).hexdigest()[:16]
-        return Anchor(parts.scheme, digest, _place(url, endpoint))
-    except ValueError as error:
-        raise BadInput(f"Anchor {number} of EXPUNGE_ANCHORS is not usable: {error}") from None
+        httpx.URL(url)
+        return Anchor(parts.scheme, sha256(url.encode()).hexdigest()[:16], _place(url, endpoint))
+    except BadInput as unusable:
+        why = unusable.detail
+    except (ValueError, httpx.InvalidURL):      # whose own sentences repeat what was written
+        why = "it is no URL"
+    raise BadInput(f"Anchor {number} of EXPUNGE_ANCHORS is not usable: {why}")
 
 
 def _place(url: str, endpoint: str | None) -> Place:
-    """ValueError, with a sentence that repeats nothing of the URL."""
     parts = urlsplit(url)
     match parts.scheme:
         case "file":
@@ -143,26 +145,26 @@ def _place(url: str, endpoint: str | None) -> Place:
             _named(parts.hostname, "a host")
             return Webhook(url)
         case _:
-            raise ValueError("it begins with file:///, s3:// or https://")
+            raise BadInput("it begins with file:///, s3:// or https://")
 
 
 def _folder(host: str, path: str) -> Shelf:
     if host or len(path) < 2:
-        raise ValueError("after file:// follows the absolute path of a folder")
+        raise BadInput("after file:// follows the absolute path of a folder")
     return Shelf(Named(FileStore(Path(path)), FOLDER), Path(path))
 
 
 def _named(name: str | None, what: str) -> str:
     if not name:
-        raise ValueError(f"it does not name {what}")
+        raise BadInput(f"it does not name {what}")
     return name
 
 
 def _days(query: str) -> int | None:
-    options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    options = dict(parse_qsl(query, keep_blank_values=True))
     days = options.pop("retain_days", None)
     if options or (days is not None and not (days.isascii() and days.isdigit() and 0 < int(days) <= 36_500)):
-        raise ValueError("its only option is retain_days, from 1 to 36500")
+        raise BadInput("its only option is retain_days, from 1 to 36500")
     return None if days is None else int(days)
 
 

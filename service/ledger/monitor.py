@@ -85,7 +85,7 @@ class Monitor:
         for chunk in replay(tx, size, self._signature if self.signatures else None):
             finding.checkpoints += self._checkpoints(tx, chunk)
             _roots(chunk, notes[chunk.first >> LEVEL])
-            computed = chunk.frontier
+            computed, _ = chunk.grown()
         if computed != frontier:
             raise Difference(f"The head of {size} entries does not stand on what they are")
         _certificates(tx)
@@ -110,9 +110,12 @@ class Monitor:
     def _tiles(self, tx: Session, size: int) -> None:
         for tile in tiles.grown(0, size):
             due = publishing.content(tx, tile)
-            wider = tile._replace(width=tiles.WIDTH)    # may have taken the place of a narrower one since we began
-            if self._published(tile) != due and self._published(wider)[: len(due)] != due:
+            if self._published(tile) != due and not self._outgrown(tile, due):
                 raise Difference(f"The published {tile.path} is missing, or not what the ledger holds")
+
+    def _outgrown(self, tile: Tile, due: bytes) -> bool:
+        """Whether a full tile has taken the place of this one since we began, and begins like it."""
+        return tile.width < tiles.WIDTH and self._published(tile._replace(width=tiles.WIDTH))[: len(due)] == due
 
     def _published(self, tile: Tile) -> bytes:
         with suppress(NotFound, Damaged):
@@ -122,7 +125,7 @@ class Monitor:
 
 def _by_chunk(notes: Sequence[Note]) -> Mapping[int, list[Note]]:
     grouped: defaultdict[int, list[Note]] = defaultdict(list)
-    for note in notes:
+    for note in sorted(notes, key=lambda each: each.checkpoint.size):
         grouped[max(note.checkpoint.size - 1, 0) >> LEVEL].append(note)
     return grouped
 

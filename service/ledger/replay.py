@@ -30,10 +30,12 @@ class Chunk(NamedTuple):
     before: tuple[bytes, ...]
     levels: Sequence[Sequence[bytes]]   # nodes of each level, leaves first
 
-    @property
-    def frontier(self) -> tuple[bytes, ...]:
-        """Of the tree that ends with this chunk."""
-        return (*self.before, *self._within(self.end))
+    def grown(self) -> tuple[tuple[bytes, ...], list[tuple[merkle.Subtree, bytes]]]:
+        """The frontier of the tree that ends with this chunk, and the nodes above the chunk that it completes."""
+        if self.end - self.first < CHUNK:
+            return (*self.before, *self._within(self.end)), []
+        frontier, done = merkle.grow(self.before, self.first >> LEVEL, self.levels[LEVEL][0])
+        return frontier, [((LEVEL + level, place), node) for (level, place), node in done[1:]]
 
     def root(self, size: int) -> bytes:
         """Of the tree of `size` leaves, first < size <= end."""
@@ -56,11 +58,10 @@ def replay(tx: Session, size: int, look: Look | None = None) -> Iterator[Chunk]:
         chunk = Chunk(first, end, frontier, _pyramid(_hashes(tx, first, end, look)))
         for level, row in enumerate(chunk.levels):
             _compare(tx, level, first >> level, row)
+        frontier, above = chunk.grown()
+        for (level, place), node in above:
+            _compare(tx, level, place, [node])
         yield chunk
-        if end - first == CHUNK:
-            frontier, done = merkle.grow(frontier, first >> LEVEL, chunk.levels[LEVEL][0])
-            for (level, place), node in done[1:]:
-                _compare(tx, LEVEL + level, place, [node])
 
 
 def _hashes(tx: Session, first: int, end: int, look: Look | None) -> list[bytes]:

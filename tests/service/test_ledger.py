@@ -17,7 +17,7 @@ from service.domain import merkle
 from service.errors import AlreadyExists, BadInput, NotFound
 from service.ledger import keys, proofs
 from service.ledger.append import issue
-from service.ledger.sequencer import sequence
+from service.ledger.sequencer import drain, sequence
 from tests.service.ledger_fixture import (
     ORIGIN,
     add_request,
@@ -29,6 +29,7 @@ from tests.service.ledger_fixture import (
     sequence_all,
     waiting,
 )
+from tests.service.logs import enqueue
 
 
 @pytest.fixture
@@ -205,3 +206,56 @@ def test_a_receipt_exists_once_sequenced_and_never_changes(engine, deployment):
     with transaction(engine) as tx:
         assert early is not None
         assert proofs.receipt(tx, certificate_id) == early
+
+
+# ---- the inbox ------------------------------------------------------------------------------------------------------
+
+
+def test_an_entry_that_a_tile_could_not_hold_is_refused_before_it_waits(engine):
+    enqueue(engine, [b"x" * 65_535])
+
+    with pytest.raises(BadInput, match="65535 bytes; this one has 65536"):
+        enqueue(engine, [b"x" * 65_536])
+
+    with transaction(engine) as tx:
+        assert waiting(tx) == 1
+
+
+def test_draining_goes_on_until_less_than_a_batch_waits(engine, deployment):
+    enqueue(engine, [b"%d" % number for number in range(11)])
+
+    assert drain(engine, deployment, ORIGIN, 4) == 11
+    assert drain(engine, deployment, ORIGIN, 4) == 0
+
+    with transaction(engine) as tx:
+        assert list(tx.scalars(select(LedgerCheckpoint.size).order_by(LedgerCheckpoint.size))) == [4, 8, 11]
+
+
+def test_draining_leaves_the_rest_to_the_next_turn(engine, deployment):
+    enqueue(engine, [b"%d" % number for number in range(11)])
+
+    assert drain(engine, deployment, ORIGIN, 4, batches=2) == 8
+    assert drain(engine, deployment, ORIGIN, 4, batches=2) == 3
+
+
+def test_an_entry_that_was_committed_late_is_taken_though_later_ones_were_first(engine, deployment):
+    with transaction(engine) as late:
+        ledger.enqueue(late, uuid4(), b"late", kind="attempt", requests=[])     # its place in the inbox is the first
+        enqueue(engine, [b"early", b"too"])
+        assert drain(engine, deployment, ORIGIN) == 2
+
+    assert drain(engine, deployment, ORIGIN) == 1
+    assert [leaf.envelope for leaf in leaves_of(engine)] == [b"early", b"too", b"late"]
+
+
+def test_entries_of_every_kind_keep_kind_and_id(engine, deployment):
+    ids = {kind: uuid4() for kind in ("attempt", "erasure", "salt")}
+    with transaction(engine) as tx:
+        for kind, entry_id in ids.items():
+            ledger.enqueue(tx, entry_id, kind.encode(), kind=kind, requests=[])
+
+    drain(engine, deployment, ORIGIN)
+
+    assert {leaf.kind: (leaf.entry_id, leaf.envelope) for leaf in leaves_of(engine)} == {
+        kind: (entry_id, kind.encode()) for kind, entry_id in ids.items()
+    }

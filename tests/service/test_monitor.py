@@ -1,0 +1,468 @@
+"""What the monitor catches, when the operator has every right in the database and the log's own key."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+
+from service.db.session import connect, transaction
+from service.domain import merkle
+from service.ledger import anchors, checkpoints, keys, replay
+from service.ledger.anchors import anchor
+from service.ledger.checkpoints import read_keys, write_keys
+from service.ledger.monitor import Monitor
+from service.ledger.publishing import publish
+from service.storage import open_store
+from tests.service.ledger_fixture import ORIGIN, issue_one, leaves_of, sequence_all
+from tests.service.logs import as_owner, enqueue, grow, rewrite
+
+
+@pytest.fixture
+def deployment(keys_dir):
+    return keys.load(keys_dir)
+
+
+class Watched:
+    """A ledger, its published copy, an anchor, and a monitor that knows the public keys."""
+
+    def __init__(self, engine, deployment, home):
+        self.engine, self.keys = engine, deployment
+        self.log = open_store((home / "store").as_uri()).named("log")
+        self.folder = home / "outside"
+        self.folder.mkdir()
+        self.anchors = anchors.read(SecretStr(self.folder.as_uri()))
+        self.public = read_keys(deployment.trust)
+
+    def grow(self, by, limit=256):
+        grow(self.engine, self.keys, by, limit=limit)
+        self.tell()
+
+    def tell(self):
+        publish(self.engine, self.log, ORIGIN)
+        anchor(self.engine, self.anchors, every=timedelta(0))
+
+    def look(self, **more):
+        return Monitor(self.engine, self.log, self.public, self.anchors, **more).look()
+
+    def forget_the_copy(self):
+        for name in list(self.log.names()):
+            self.log.remove(name)
+
+
+@pytest.fixture
+def watched(engine, deployment, tmp_path):
+    return Watched(engine, deployment, tmp_path)
+
+
+def fault(watched, **more):
+    found = watched.look(**more)
+    assert not found.away
+    return found.fault
+
+
+# ---- an honest ledger -----------------------------------------------------------------------------------------------
+
+
+def test_an_empty_ledger_is_as_it_was(watched):
+    assert watched.look().fault is None
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 33])
+@pytest.mark.parametrize("chunk", [0, 1, 2, 16])
+def test_an_honest_ledger_of_any_size_passes_in_chunks_of_any_size(watched, size, chunk, monkeypatch):
+    monkeypatch.setattr(replay, "LEVEL", chunk)
+    monkeypatch.setattr(replay, "CHUNK", 1 << chunk)
+    monkeypatch.setattr("service.ledger.monitor.LEVEL", chunk)
+    for _ in range(size):
+        watched.grow(1)
+
+    found = watched.look(tiles=True)
+
+    assert found.fault is None
+    assert (found.size, found.checkpoints, found.notes) == (size, size, size + 1)
+
+
+def test_the_replay_gives_the_root_of_every_size(engine, deployment, monkeypatch):
+    monkeypatch.setattr(replay, "LEVEL", 3)
+    monkeypatch.setattr(replay, "CHUNK", 8)
+    grow(engine, deployment, 29)
+    leaves = [merkle.leaf_hash(leaf.envelope) for leaf in leaves_of(engine)]
+
+    with transaction(engine) as tx:
+        chunks = list(replay.replay(tx, 29))
+
+    roots = [chunk.root(size) for chunk in chunks for size in range(chunk.first + 1, chunk.end + 1)]
+    assert roots == [merkle.root(leaves[:size]) for size in range(1, 30)]
+    assert merkle.fold(chunks[-1].grown()[0]) == roots[-1]
+
+
+def test_certificates_in_the_ledger_and_in_the_inbox_are_found(watched):
+    issue_one(watched.engine, watched.keys)
+    sequence_all(watched.engine, watched.keys)
+    watched.tell()
+    issue_one(watched.engine, watched.keys)
+
+    assert fault(watched, signatures=True, tiles=True) is None
+
+
+@pytest.mark.slow
+def test_a_ledger_that_grows_while_it_is_looked_at_passes(watched, database_url):
+    watched.grow(5)
+    engine = connect(database_url, pool_size=2)
+    other = Watched.__new__(Watched)
+    other.__dict__ |= watched.__dict__ | {"engine": engine}
+    with ThreadPoolExecutor(1) as pool:
+        growing = pool.submit(lambda: [other.grow(40, limit=7) for _ in range(12)])
+        looks = [watched.look(tiles=True)]
+        while not growing.done():
+            looks.append(watched.look(tiles=True))
+        growing.result()
+    engine.dispose()
+
+    assert [look.fault for look in looks] == [None] * len(looks)
+    assert {look.size for look in looks} != {5}
+
+
+# ---- the database, changed by its owner -----------------------------------------------------------------------------
+
+SWAP = """
+UPDATE ledger_leaf SET idx = CASE idx WHEN 3 THEN -4 WHEN 4 THEN -3 END WHERE idx IN (3, 4);
+UPDATE ledger_leaf SET idx = -idx WHERE idx < 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        ("UPDATE ledger_leaf SET envelope = 'forged' WHERE idx = 3", "Entry 3 is not what was sequenced"),
+        ("UPDATE ledger_leaf SET envelope = '' WHERE idx = 3", "Entry 3 is not what was sequenced"),
+        ("UPDATE ledger_leaf SET leaf_hash = sha256('x') WHERE idx = 3", "Entry 3 is not what was sequenced"),
+        ("UPDATE ledger_leaf SET leaf_hash = '' WHERE idx = 3", "Entry 3 is not what was sequenced"),
+        (
+            "UPDATE ledger_leaf SET envelope = 'forged', leaf_hash = sha256('\\x00'::bytea || 'forged') WHERE idx = 3",
+            "Node 3 of level 0",
+        ),
+        ("DELETE FROM ledger_leaf WHERE idx = 3", "Entry 3 is missing"),
+        ("DELETE FROM ledger_leaf WHERE idx >= 9", "the last that is stored would be number 9"),
+        ("UPDATE ledger_leaf SET idx = 100 WHERE idx = 3", "would be number 101"),
+        (SWAP, "Node 3 of level 0"),
+        ("UPDATE ledger_node SET hash = sha256('x') WHERE level = 2 AND idx = 1", "Node 1 of level 2"),
+        ("DELETE FROM ledger_node WHERE level = 0 AND idx = 5", "Node 5 of level 0"),
+        ("INSERT INTO ledger_node VALUES (9, 9, sha256('x'))", "has 19 nodes, and 20 are stored"),
+        ("UPDATE ledger_head SET size = 10", "The head counts 10 entries"),
+        ("UPDATE ledger_head SET frontier = frontier[1:1] || frontier", "does not stand on what they are"),
+        ("DELETE FROM ledger_head", "The head counts 0 entries, and the last that is stored would be number 11"),
+        ("DELETE FROM ledger_checkpoint WHERE size = 11", "the last checkpoint 8"),
+        ("UPDATE ledger_checkpoint SET root = sha256('x') WHERE size = 4", "The checkpoint of 4 entries is stored"),
+        ("UPDATE ledger_checkpoint SET note = 'nonsense' WHERE size = 4", "The checkpoint of 4 entries is not to be"),
+        ("UPDATE ledger_checkpoint SET note = replace(note, '4', '5') WHERE size = 4", "4 entries is not"),
+        ("UPDATE ledger_checkpoint SET size = 5 WHERE size = 4", "The checkpoint of 5 entries is stored"),
+    ],
+)
+def test_a_change_in_one_place_is_named(watched, damage, sentence):
+    watched.grow(11, limit=4)
+    watched.forget_the_copy()       # so that nothing but the database speaks
+    watched.anchors = ()
+
+    as_owner(watched.engine, *damage.split(";"))
+
+    found = fault(watched)
+    assert found is not None
+    assert sentence in found
+
+
+def resign(watched, size, root):
+    """A checkpoint of any root, with the log's own key."""
+    log = watched.keys.log
+    note = checkpoints.write(log.vkey, size, root, sign=log.sign)
+    change = "UPDATE ledger_checkpoint SET root = :root, note = :note WHERE size = :size"
+    as_owner(watched.engine, change, root=root, note=note, size=size)
+
+
+def test_a_checkpoint_that_was_signed_anew_over_another_root_is_caught(watched):
+    watched.grow(11, limit=4)
+    resign(watched, 4, merkle.leaf_hash(b"another tree"))
+
+    assert fault(watched) == "The checkpoint of 4 entries names another root than the entries have"
+
+
+def test_a_checkpoint_signed_with_a_key_that_nobody_trusts_is_caught(watched, tmp_path):
+    watched.grow(3)
+    other = keys.new(tmp_path / "other", ORIGIN)
+    watched.public = read_keys(other.trust)
+
+    assert "no trusted ledger key signed" in fault(watched)
+
+
+def test_a_checkpoint_from_after_the_end_of_its_key_is_caught(watched):
+    watched.grow(3)
+    watched.grow(2)
+    watched.public = tuple(key._replace(until=3) for key in read_keys(write_keys(watched.public)))
+
+    assert "5 entries" in fault(watched)
+    watched.public = tuple(key._replace(until=5) for key in watched.public)
+    assert fault(watched) is None
+
+
+# ---- certificates ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sequenced", [True, False])
+def test_a_certificate_whose_bytes_were_changed_is_caught(watched, sequenced):
+    certificate_id, _, _ = issue_one(watched.engine, watched.keys)
+    if sequenced:
+        sequence_all(watched.engine, watched.keys)
+    as_owner(watched.engine, "UPDATE certificate SET envelope = envelope || ' '::bytea")
+
+    assert f"Certificate {certificate_id} is neither an entry nor waiting" in fault(watched)
+
+
+def test_a_certificate_that_was_dropped_is_missed_by_its_entry(watched):
+    issue_one(watched.engine, watched.keys)
+    sequence_all(watched.engine, watched.keys)
+    as_owner(watched.engine, "DELETE FROM certificate")
+
+    assert fault(watched) == "Entry 0 is a certificate that is no longer stored as it was issued"
+
+
+def test_a_certificate_that_was_dropped_from_the_inbox_is_caught(watched):
+    certificate_id, _, _ = issue_one(watched.engine, watched.keys)
+    as_owner(watched.engine, "DELETE FROM ledger_inbox")
+
+    assert f"Certificate {certificate_id} is neither an entry nor waiting" in fault(watched)
+
+
+def test_a_certificate_that_was_dropped_everywhere_is_missed_by_its_request(watched):
+    _, request_id, _ = issue_one(watched.engine, watched.keys)
+    as_owner(
+        watched.engine, "SET LOCAL session_replication_role = replica", "DELETE FROM ledger_inbox",
+        "DELETE FROM certificate", "UPDATE deletion_request SET state = 'certified'",
+    )
+
+    assert fault(watched) == f"Request {request_id} is certified, and its certificate is gone"
+
+
+def test_an_entry_that_no_trusted_key_signed_is_caught_on_demand(watched):
+    issue_one(watched.engine, watched.keys)
+    enqueue(watched.engine, [b"{}"])
+    sequence_all(watched.engine, watched.keys)
+
+    assert fault(watched) is None
+    assert "Entry 1 is not to be trusted" in fault(watched, signatures=True)
+
+
+def test_an_entry_from_after_the_end_of_its_key_is_caught_on_demand(watched):
+    for _ in range(3):
+        issue_one(watched.engine, watched.keys)
+    sequence_all(watched.engine, watched.keys)
+    certificates, log = watched.public
+    watched.public = (certificates._replace(until=2), log)
+
+    assert fault(watched) is None
+    assert fault(watched, signatures=True).startswith("Entry 2 is not to be trusted: the key that signed was retired")
+
+
+# ---- another history, whole in itself -------------------------------------------------------------------------------
+
+
+FORKS = {
+    "an entry was changed": lambda entries: [*entries[:2], b"forged", *entries[3:]],
+    "two entries were swapped": lambda entries: [entries[1], entries[0], *entries[2:]],
+    "an entry was put between": lambda entries: [entries[0], b"forged", *entries[1:]],
+}
+
+
+@pytest.mark.parametrize("change", FORKS.values(), ids=FORKS)
+def test_a_rewritten_history_passes_alone_and_is_caught_by_the_anchor_and_by_the_copy(watched, change):
+    watched.grow(4)
+    watched.grow(3)
+    rewrite(watched.engine, watched.keys, change)
+    anchored, watched.anchors = watched.anchors, ()
+
+    by_the_copy = fault(watched)
+    watched.forget_the_copy()
+    alone = fault(watched)
+    watched.anchors = anchored
+    by_the_anchor = fault(watched)
+
+    assert by_the_copy == "The published checkpoint names another root of 7 entries: the history was rewritten"
+    assert alone is None        # nothing in a database can show that all of it was replaced
+    assert by_the_anchor.startswith(f"The note 4 of the {anchored[0]} names another root of 4 entries")
+
+
+def test_a_ledger_that_was_cut_is_caught_by_the_anchor_and_by_the_copy(watched):
+    watched.grow(4)
+    watched.grow(3)
+    as_owner(watched.engine, "DELETE FROM ledger_anchored")
+    rewrite(watched.engine, watched.keys, lambda entries: entries[:4])
+
+    by_the_copy = fault(watched)
+    watched.forget_the_copy()
+    by_the_anchor = fault(watched)
+
+    assert by_the_copy == "The published checkpoint counts 7 entries, and the ledger has 4: its end was cut off"
+    assert by_the_anchor == (
+        f"The note 7 of the {watched.anchors[0]} counts 7 entries, and the ledger has 4: its end was cut off"
+    )
+
+
+# ---- what lies outside ----------------------------------------------------------------------------------------------
+
+
+def overwrite(path: Path, content: bytes):
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def test_a_note_that_was_edited_is_caught(watched):
+    watched.grow(4)
+    note = watched.folder / "checkpoints" / "4"
+    overwrite(note, note.read_bytes().replace(b"\n4\n", b"\n5\n"))
+
+    assert fault(watched).startswith(f"The note 4 of the {watched.anchors[0]} is not to be trusted")
+
+
+def test_a_note_under_the_name_of_another_is_caught(watched):
+    watched.grow(4)
+    watched.grow(3)
+    notes = watched.folder / "checkpoints"
+    overwrite(notes / "7", (notes / "4").read_bytes())
+
+    assert fault(watched) == f"The note 7 of the {watched.anchors[0]} is of another size: 4"
+
+
+def test_a_note_that_was_taken_away_is_missed(watched):
+    watched.grow(4)
+    watched.grow(3)
+    (watched.folder / "checkpoints" / "4").unlink()
+
+    assert fault(watched) == f"The {watched.anchors[0]} no longer holds the checkpoint of 4 entries that it was given"
+
+
+@pytest.mark.parametrize("name", ["0/000", "0/001.p/44", "1/000.p/1", "entries/000", "entries/001.p/44"])
+@pytest.mark.parametrize("change", ["edit", "remove", "append"])
+def test_a_tile_that_was_changed_is_caught_on_demand(watched, tmp_path, name, change):
+    watched.grow(300)
+    tile = tmp_path / "store/log/tile" / name
+    if change == "remove":
+        tile.unlink()
+    else:
+        data = tile.read_bytes()
+        overwrite(tile, data + b"x" if change == "append" else bytes([data[0] ^ 1]) + data[1:])
+
+    assert fault(watched) is None
+    assert fault(watched, tiles=True) == f"The published tile/{name} is missing, or not what the ledger holds"
+
+
+def test_what_is_away_is_no_difference_and_hides_none(watched):
+    watched.grow(4)
+    (watched.folder / "checkpoints" / "4").unlink()
+    (watched.folder / "checkpoints").rmdir()
+    watched.folder.rmdir()
+
+    away = watched.look()
+    resign(watched, 4, merkle.leaf_hash(b"another tree"))
+    watched.forget_the_copy()
+
+    assert (away.fault, away.away) == (None, (f"the {watched.anchors[0]}",))
+    assert watched.look().fault == "The checkpoint of 4 entries names another root than the entries have"
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(watched, database_url, keys_dir, tmp_path):
+    """`expunge ledger monitor`: exit code, output, complaints."""
+    settings = {
+        "EXPUNGE_HOME": str(tmp_path), "EXPUNGE_DATABASE_URL": database_url, "EXPUNGE_KEYS": str(keys_dir),
+        "EXPUNGE_ORIGIN": ORIGIN, "EXPUNGE_ANCHORS": watched.folder.as_uri(),
+    }
+
+    def run(*arguments, **changed):
+        argv = [Path(sys.executable).parent / "expunge", "ledger", "monitor", *map(str, arguments)]
+        environment = {name: value for name, value in {**settings, **changed}.items() if value is not None}
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_command_says_what_it_found_by_its_exit_code_in_a_row_and_for_prometheus(watched, run, sql, tmp_path):
+    watched.grow(5)
+    well = run("--textfile", tmp_path / "expunge.prom", "--tiles", "--json")
+    gauges = (tmp_path / "expunge.prom").read_text()
+    as_owner(watched.engine, "UPDATE ledger_leaf SET envelope = 'forged' WHERE idx = 3")
+    ill = run("--textfile", tmp_path / "expunge.prom")
+
+    assert (well[0], ill[0]) == (0, 1)
+    told = json.loads(well[1])
+    assert told | {"seconds": 0} == {
+        "ok": True, "size": 5, "checkpoints": 1, "notes": 2, "fault": None, "away": [], "seconds": 0
+    }
+    assert ill[1].startswith("DIFFERENCE: Entry 3 is not what was sequenced")
+    assert "\nexpunge_ledger_consistency_ok 1\n" in gauges
+    assert "\nexpunge_ledger_checked_size 5\n" in gauges
+    assert "\nexpunge_ledger_consistency_ok 0\n" in (tmp_path / "expunge.prom").read_text()
+    assert sql("SELECT size, ok, fault IS NULL FROM ledger_check ORDER BY id") == [(5, True, True), (5, False, False)]
+
+
+@pytest.mark.slow
+def test_what_cannot_be_looked_at_is_told_apart_from_what_differs(watched, run, sql, tmp_path):
+    watched.grow(5)
+    (watched.folder / "checkpoints").rename(watched.folder / "elsewhere")
+    missing = run()
+    watched.folder.rename(tmp_path / "unmounted")
+
+    no_anchor = run("--textfile", tmp_path / "expunge.prom")
+    no_database = run(EXPUNGE_DATABASE_URL="postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+
+    assert missing[0] == 1
+    assert no_anchor[0] == no_database[0] == 2
+    assert "Could not look at the file anchor" in no_anchor[1]
+    assert "The database could not be looked at" in no_database[2]
+    assert not (tmp_path / "expunge.prom").exists()
+    assert sql("SELECT ok FROM ledger_check") == [(False,)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "changed", "sentence"),
+    [
+        (["--key", "/nowhere"], {}, "does not exist"),
+        (["--key", "/dev/zero"], {}, "does not exist"),
+        (["--every", "0"], {}, "--every"),
+        (["--every", "nan"], {}, "--every"),
+        (["--textfile", "/nowhere/x.prom"], {}, "--textfile"),
+        ([], {"EXPUNGE_ANCHORS": "ftp://secret"}, "Anchor 1"),
+        ([], {"EXPUNGE_DATABASE_URL": None}, "EXPUNGE_DATABASE_URL is not set"),
+    ],
+)
+def test_arguments_that_are_not_usable_are_told_apart_too(run, arguments, changed, sentence):
+    code, _, complaint = run(*arguments, **changed)
+
+    assert (code, sentence in complaint, "secret" in complaint) == (3, True, False)
+
+
+@pytest.mark.slow
+def test_a_login_that_may_only_read_gets_its_answer(watched, run, database_url, sql):
+    watched.grow(3)
+    auditor = f"auditor_{uuid4().hex}"
+    sql(f"CREATE ROLE {auditor} LOGIN")
+    sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {auditor}")
+
+    code, answer, complaint = run(EXPUNGE_DATABASE_URL=database_url.replace("://postgres", f"://{auditor}"))
+    sql(f"DROP OWNED BY {auditor}")
+    sql(f"DROP ROLE {auditor}")
+
+    assert (code, answer[:14]) == (0, "ok: 3 entries,")
+    assert "could not be written down" in complaint
+    assert sql("SELECT count(*) FROM ledger_check") == [(0,)]
