@@ -46,6 +46,7 @@ def test_a_rotation_says_what_verifiers_must_fetch(expunge, folder):
     assert old.label in done.stdout
 
 
+@pytest.mark.slow
 def test_a_retirement_says_from_where_on(expunge, folder):
     old = keys.load(folder).log.vkey
     assert expunge("rotate", "log").returncode == 0
@@ -96,6 +97,7 @@ def spellings(pem):
     return {raw.hex(), b64encode(raw).decode(), repr(raw)[2:-1], body}
 
 
+@pytest.mark.slow
 def test_no_secret_is_printed_logged_or_seen_in_a_list_of_processes(expunge, folder):
     secrets = spellings((folder / "log.pem").read_bytes()) | {(folder / "index.key").read_text().strip()}
     watched, over = list[str](), threading.Event()
