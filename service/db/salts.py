@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Text, cast, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
-from service.db.tables import CommitmentSalt, DeletionRequest, ForgetRow, Suppressed
+from service.db.tables import CommitmentSalt, DeletionRequest, ForgetRow, Job, Suppressed
 
 
 def commitments_of(tx: Session, request_id: UUID) -> Sequence[bytes]:
@@ -15,13 +15,24 @@ def commitments_of(tx: Session, request_id: UUID) -> Sequence[bytes]:
     return tx.scalars(select(ForgetRow.commitment).where(ForgetRow.request_id == request_id)).all()
 
 
-def known(tx: Session, *, request_id: UUID | None, before: datetime | None) -> Sequence[DeletionRequest]:
-    """Requests whose salt is still known, locked: this one, or all; and only those that ended before a time, if any."""
+_ERASED_LATER = exists().where(
+    Job.kind == "erase", Job.status.in_(["queued", "running", "waiting"]), Job.payload["rows"].as_boolean(),
+    ~Job.payload.has_key("told"), Job.payload["unlearn"].as_string() == cast(DeletionRequest.job_id, Text),
+)
+
+
+def awaits_erasure(tx: Session, request_id: UUID) -> bool:
+    """Whether the index still holds the rows of a request, and will lose them."""
+    return bool(tx.scalar(select(_ERASED_LATER).where(DeletionRequest.id == request_id)))
+
+
+def known(tx: Session, *, request_id: UUID | None, before: datetime) -> Sequence[DeletionRequest]:
+    """Requests that ended before a time, await no erasure and whose salt is known, locked: this one, or all."""
     wanted: list[ColumnElement[bool]] = [] if request_id is None else [DeletionRequest.id == request_id]
-    wanted += [] if before is None else [DeletionRequest.ended_at < before]
     return tx.scalars(
         select(DeletionRequest).join(CommitmentSalt, CommitmentSalt.request_id == DeletionRequest.id)
-        .where(*wanted).order_by(DeletionRequest.received_at, DeletionRequest.id).with_for_update(of=CommitmentSalt)
+        .where(*wanted, DeletionRequest.ended_at < before, ~_ERASED_LATER)
+        .order_by(DeletionRequest.received_at, DeletionRequest.id).with_for_update(of=CommitmentSalt)
     ).all()
 
 

@@ -21,12 +21,12 @@ def forget(
         The requests whose salt was known until now.
     Raises:
         NotFound: there is no such request.
-        Conflict: it has not ended, or not so long ago.
+        Conflict: it has not ended, or not so long ago, or its rows are still to be erased.
     """
     now = datetime.now(UTC)
     before = now - (older_than or timedelta())
     if request_id is not None:
-        _refuse_unless_ended(tx, request_id, before)
+        _refuse_unless_over(tx, request_id, before)
     forgotten = salts.known(tx, request_id=request_id, before=before)
     for request in forgotten:
         salts.forget(tx, request.id)
@@ -36,9 +36,11 @@ def forget(
     return [request.id for request in forgotten]
 
 
-def _refuse_unless_ended(tx: Session, request_id: UUID, before: datetime) -> None:
+def _refuse_unless_over(tx: Session, request_id: UUID, before: datetime) -> None:
     ended = deletion_requests.get(tx, request_id).ended_at
     if ended is None:
         raise Conflict("The request has not ended, and whoever made it may still ask for a receipt")
     if ended >= before:
         raise Conflict("The request has not ended so long ago")
+    if salts.awaits_erasure(tx, request_id):
+        raise Conflict("The rows of the request are not erased yet, and until then the index itself tells them")

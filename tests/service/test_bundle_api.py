@@ -11,7 +11,7 @@ from service.ledger import corrections, salts, verify
 from service.ledger.case import MEMBERS
 from service.ledger.untrusted import unpack
 from tests.service.ledger_fixture import sequence_all
-from tests.service.world import ask
+from tests.service.world import AUDIT, ask
 
 
 @pytest.fixture
@@ -24,7 +24,8 @@ SAMPLES = ["row-train-2-0", "row-train-3-1"]
 
 @pytest.fixture
 def certified(api, work, engine, workshop):
-    """A request for two samples, certified and logged."""
+    """A request for two samples, certified and logged; the data set keeps the rows."""
+    api.put("/models/m/policy", json={"audit": AUDIT, "erasure": {"rows": False}})
     request_id = ask(api, "samples", SAMPLES).json()["id"]
     work()
     sequence_all(engine, workshop.keys)

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from service.db.session import transaction
+from service.db.tables import Job
 from service.domain import commitments
 from service.errors import Conflict, NotFound
 from service.ledger import bundle, keys, proofs, receipts, salts, verify
@@ -140,6 +141,21 @@ def test_a_request_that_is_open_keeps_its_salt(engine, deployment):
         forget(engine, deployment, request_id=request_id)
     assert forget(engine, deployment, older_than=timedelta()) == []
     assert stored(engine) == before
+
+
+def test_a_request_whose_rows_are_still_to_be_erased_keeps_its_salt(engine, deployment, request_id, sql):
+    job = Job(id=uuid4(), kind="unlearn", status="succeeded", max_attempts=1)
+    erasure = Job(kind="erase", max_attempts=1, payload={"unlearn": str(job.id), "rows": True})
+    with transaction(engine) as tx:
+        tx.add_all([job, erasure])
+    sql("UPDATE deletion_request SET job_id = :job", job=job.id)
+
+    with pytest.raises(Conflict, match="not erased yet"):
+        forget(engine, deployment, request_id=request_id)
+    assert forget(engine, deployment, older_than=timedelta()) == []
+
+    sql("UPDATE job SET status = 'succeeded' WHERE kind = 'erase'")
+    assert forget(engine, deployment, request_id=request_id) == [request_id]
 
 
 def test_an_unknown_request_is_refused(engine, deployment):
