@@ -145,7 +145,7 @@ def _watch(
     if textfile is not None and not textfile.parent.is_dir():
         raise BadInput("The folder of --textfile does not exist")
     return _Watch(
-        engine=connect(settings.database_url.get_secret_value(), pool_size=2),
+        engine=connect(settings.database_url.get_secret_value(), role="expunge_app", pool_size=2),
         log=open_store(settings.store, endpoint=settings.s3_endpoint).named(FOLDER),
         anchors=anchors.read(settings.anchors, endpoint=settings.s3_endpoint),
         key=trusted, textfile=textfile, signatures=signatures, tiles=tiles, as_json=as_json,
