@@ -16,9 +16,11 @@ from service import scheduler
 from service.db import jobs
 from service.db.session import transaction
 from service.embedded import redis
+from service.errors import BadInput
 from service.queue import TASK, make_app, publish
 from service.settings import Settings
 from tests.service.conftest import Trained
+from tests.service.logs import enqueue
 from tests.service.world import ask, person
 
 
@@ -176,3 +178,39 @@ def test_a_broken_ledger_is_not_signed_and_does_not_keep_jobs_from_the_broker(
 
     assert message.payload[0] == [request["job_id"]]
     assert api.get("/ledger/checkpoint").status_code == 409
+
+
+def test_the_ledger_is_published_and_anchored_by_the_loop(
+    api: TestClient, settings: Settings, engine: Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    outside = settings.model_copy(update={"anchors": SecretStr((tmp_path / "outside").as_uri())})
+    enqueue(engine, [b"an entry"])
+
+    with with_broker(outside) as outside, scheduling(outside), listening(settings) as wait:
+        wait(lambda: len(list((tmp_path / "outside").rglob("checkpoints/*"))) == 1)
+
+    note = api.get("/ledger/checkpoint").content
+    assert (tmp_path / "store/log/checkpoint").read_bytes() == note
+    assert [path.read_bytes() for path in (tmp_path / "outside/checkpoints").iterdir()] == [note]
+
+
+def test_a_store_that_is_away_keeps_no_checkpoint_from_the_ledger_and_from_the_anchors(
+    api: TestClient, settings: Settings, engine: Engine, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "a file").write_bytes(b"")
+    changed = {"anchors": SecretStr((tmp_path / "outside").as_uri()), "store_url": (tmp_path / "a file").as_uri()}
+    enqueue(engine, [b"an entry"])
+
+    with with_broker(settings.model_copy(update=changed)) as here, scheduling(here), listening(settings) as wait:
+        wait(lambda: len(list((tmp_path / "outside").rglob("checkpoints/*"))) == 1)
+
+    assert api.get("/ledger/checkpoint").status_code == 200
+
+
+def test_an_unusable_anchor_is_said_before_anything_is_begun(settings: Settings) -> None:
+    wrong = settings.model_copy(update={"anchors": SecretStr("ftp://secret")})
+
+    with pytest.raises(BadInput, match="Anchor 1 of EXPUNGE_ANCHORS"):
+        scheduler.run(wrong, stop=threading.Event())
