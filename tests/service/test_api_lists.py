@@ -93,7 +93,7 @@ def test_links_of_a_request_lead_somewhere(api: TestClient) -> None:
 
     statuses = {name: api.get(link).status_code for name, link in request["links"].items() if name != "events"}
 
-    assert statuses == {"self": 200, "job": 200, "audit-report": 409, "certificate": 409, "bundle": 409}
+    assert statuses == {"self": 200, "job": 200, "audit-report": 409, "certificate": 409, "bundle": 409, "entries": 200}
 
 
 def test_what_does_not_exist_yet_says_when_to_ask_again(api: TestClient) -> None:

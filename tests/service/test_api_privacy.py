@@ -51,7 +51,7 @@ def test_the_reader_of_spellings_finds_what_is_hidden() -> None:
     assert not IDENTIFIER.search(envelope.hex())
 
 
-def whole_life(api: TestClient, work: Callable[[], Any], workshop: Any) -> list[dict[str, Any]]:
+def whole_life(api: TestClient, work: Callable[[], Any], workshop: Any, engine: Engine) -> list[dict[str, Any]]:
     """Requests that are certified, cancelled, refused at the door, escalated and failed."""
     asked = [ask(api, "subjects", [person(1)], headers={"Idempotency-Key": "k"}).json()]
     asked.append(ask(api, "samples", ["row-train-2-0", "row-train-3-1"]).json())
@@ -63,7 +63,7 @@ def whole_life(api: TestClient, work: Callable[[], Any], workshop: Any) -> list[
     failed = ask(api, "subjects", [person(6)]).json()
     work()
     reap(workshop.engine)
-    with transaction(workshop.engine) as tx:
+    with transaction(engine) as tx:
         sequence(tx, workshop.keys, workshop.settings.origin)
     return [*asked, cancelled, failed]
 
@@ -73,7 +73,7 @@ def test_no_identifier_is_left_in_tables_logs_or_answers(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     talkative()
-    requests = whole_life(api, work, workshop)
+    requests = whole_life(api, work, workshop, engine)
 
     answers = [
         api.get(link, headers={"Accept": kind}).text
