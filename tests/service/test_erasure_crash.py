@@ -43,15 +43,22 @@ class Mortal:
     def __init__(self, blobs: Blobs, fate: Fate) -> None:
         self._blobs, self._fate = blobs, fate
 
-    def write(self, name: str, data: BinaryIO) -> None:
+    def write(self, name: str, data: BinaryIO, *, public: bool = False) -> None:
         self._fate.pass_()
-        self._blobs.write(name, data)
+        self._blobs.write(name, data, public=public)
 
     def read(self, name: str) -> Iterator[bytes]:
         return self._blobs.read(name)
 
+    def replace(self, name: str, data: BinaryIO) -> None:
+        self._fate.pass_()
+        self._blobs.replace(name, data)
+
     def has(self, name: str) -> bool:
         return self._blobs.has(name)
+
+    def names(self, folder: str) -> Iterator[str]:
+        return self._blobs.names(folder)
 
     def remove(self, name: str) -> None:
         self._fate.pass_()
