@@ -11,7 +11,6 @@ from service.db.tables import DeletionRequest
 from service.db.tables.ledger import (
     Certificate,
     LedgerCheck,
-    LedgerCheckpoint,
     LedgerHead,
     LedgerInbox,
     LedgerLeaf,
@@ -30,11 +29,6 @@ def head(tx: Session) -> tuple[int, tuple[bytes, ...]]:
     """Size and frontier; of an empty tree before the first entry."""
     found = tx.scalar(select(LedgerHead))
     return (0, ()) if found is None else (found.size, tuple(found.frontier))
-
-
-def signed_size(tx: Session) -> int:
-    """Of the largest checkpoint."""
-    return tx.scalars(select(func.coalesce(func.max(LedgerCheckpoint.size), 0))).one()
 
 
 def lost_certificate(tx: Session) -> UUID | None:

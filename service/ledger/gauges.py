@@ -29,10 +29,9 @@ def read(tx: Session) -> list[Gauge]:
 def of_ledger(tx: Session) -> list[Gauge]:
     """What waits, what is signed, and what is written down outside."""
     waiting, oldest = ledger.waiting(tx)
-    latest = ledger.latest_checkpoint(tx)
     anchors = {f'{{anchor="{anchor}"}}': float(size) for anchor, size in anchored.newest(tx).items()}
     return [
-        _one("size", "Entries under the newest checkpoint.", 0 if latest is None else latest.size),
+        _one("size", "Entries under the newest checkpoint.", ledger.signed_size(tx)),
         _one("inbox", "Entries that wait to be sequenced.", waiting),
         _one("inbox_oldest_seconds", "How long the oldest of them has waited.", oldest),
         Gauge("expunge_ledger_anchored_size", "Entries under the newest checkpoint that an anchor was given.", anchors),

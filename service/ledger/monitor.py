@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from service.db import checks, leaves
+from service.db import checks, leaves, ledger
 from service.db.tables.ledger import LedgerCheckpoint
 from service.domain import merkle
 from service.errors import Damaged, NotFound, Unavailable
@@ -135,7 +135,7 @@ def _sizes(tx: Session, size: int, notes: Sequence[Note]) -> None:
         if note.checkpoint.size > size:
             counted = note.checkpoint.size
             raise Difference(f"{note.where} counts {counted} entries, and the ledger has {size}: its end was cut off")
-    stored, signed = leaves.end(tx), checks.signed_size(tx)
+    stored, signed = leaves.end(tx), ledger.signed_size(tx)
     if stored != size:
         raise Difference(f"The head counts {size} entries, and the last that is stored would be number {stored}")
     if signed != size:

@@ -23,7 +23,7 @@ class Receipt:
 
 def inclusion(tx: Session, index: int, size: int) -> list[bytes]:
     """The audit path of entry `index` in the tree of `size` entries."""
-    latest = _size(tx)
+    latest = ledger.signed_size(tx)
     if not 0 <= index < size <= latest:
         raise _out_of_range("/index", f"0 <= index < size <= {latest} must hold")
     return merkle.inclusion(index, size, _lookup(tx, merkle.inclusion_subtrees(index, size)))
@@ -31,7 +31,7 @@ def inclusion(tx: Session, index: int, size: int) -> list[bytes]:
 
 def consistency(tx: Session, first: int, second: int) -> list[bytes]:
     """Evidence that the tree of `second` entries begins with the tree of `first` entries."""
-    latest = _size(tx)
+    latest = ledger.signed_size(tx)
     if not 0 <= first <= second <= latest:
         raise _out_of_range("/from", f"0 <= from <= to <= {latest} must hold")
     return between(tx, first, second)
@@ -51,11 +51,6 @@ def receipt(tx: Session, entry_id: UUID) -> Receipt | None:
     path = inclusion(tx, leaf.idx, checkpoint.size)
     proof = Proof(leaf=leaf.leaf_hash, index=leaf.idx, path=tuple(path), note=checkpoint.note)
     return Receipt(leaf.idx, write_proof(proof), checkpoint.note)
-
-
-def _size(tx: Session) -> int:
-    latest = ledger.latest_checkpoint(tx)
-    return latest.size if latest else 0
 
 
 def _lookup(tx: Session, wanted: Sequence[merkle.Subtree]) -> Callable[[merkle.Subtree], bytes]:

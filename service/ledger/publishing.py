@@ -78,11 +78,12 @@ def _size_of(tx: Session, note: str, origin: str) -> int:
 
 
 def content(tx: Session, tile: Tile) -> bytes:
-    """The bytes of a tile, from the rows."""
-    first, end = tile.first, tile.first + tile.width
-    if tile.level is None:
-        return tiles.bundle(leaves.envelopes(tx, first, end))
-    return tiles.hash_tile(leaves.hashes(tx, tile.node_level, first, end))
+    """The bytes of a tile, from the rows; LedgerBroken if there are fewer than it must hold."""
+    first, end, entries = tile.first, tile.first + tile.width, tile.level is None
+    held = leaves.envelopes(tx, first, end) if entries else leaves.hashes(tx, tile.node_level, first, end)
+    if len(held) != tile.width:
+        raise LedgerBroken(f"The ledger lacks rows that {tile.path} is made of")
+    return tiles.bundle(held) if entries else tiles.hash_tile(held)
 
 
 def _write(engine: Engine, log: Named, tile: Tile) -> None:

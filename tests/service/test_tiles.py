@@ -21,7 +21,7 @@ from service.ledger.publishing import PUBLISHER, publish
 from service.ledger.tiles import Tile, grown
 from service.storage import FileStore, Store, open_store
 from tests.service.ledger_fixture import ORIGIN, leaves_of
-from tests.service.logs import grow, rewrite, root_of
+from tests.service.logs import as_owner, grow, rewrite, root_of
 from tests.service.world import Tripwire
 
 
@@ -342,3 +342,14 @@ def test_the_log_is_published_to_s3_as_it_is_to_a_folder(engine, deployment, fil
         assert publish(engine, files, ORIGIN) == publish(engine, there, ORIGIN)
 
     assert {f"log/{name}": there.get(name) for name in there.names()} == contents(tmp_path / "store")
+
+
+@pytest.mark.parametrize("table", ["ledger_node", "ledger_leaf"])
+def test_a_tile_is_not_made_of_fewer_rows_than_it_must_hold(engine, deployment, files, table):
+    grow(engine, deployment, 4)
+    as_owner(engine, f"DELETE FROM {table} WHERE idx = 1")      # noqa: S608  one of two names
+
+    with pytest.raises(LedgerBroken, match="lacks rows"):
+        publish(engine, files, ORIGIN)
+
+    assert not files.has(publishing.CHECKPOINT)
