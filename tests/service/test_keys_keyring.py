@@ -73,6 +73,22 @@ def test_whoever_reads_in_the_middle_of_rotations_gets_keys_that_count(engine, f
     assert ring.keys.log.vkey == signed[-1]
 
 
+def test_a_key_that_is_retired_in_the_middle_of_reading_is_read_again(engine, folder, monkeypatch):
+    """The private key was read; then another took over, and the line of the first one got its end."""
+    real, over = keys.index_key, []
+
+    def slow(path):
+        if not over:
+            over.append(True)
+            done = rotate(engine, folder, "log", at=NOW)
+            retire(engine, folder, done.replaces.label, reason="other", at=NOW)
+        return real(path)
+
+    monkeypatch.setattr(keys, "index_key", slow)
+
+    assert Keyring(folder).keys.log.vkey == keys.public_keys(folder)[-1]
+
+
 def test_a_worker_sees_a_rotation(engine, workshop, folder):
     done = rotate(engine, folder, "certificate", at=NOW)
 
