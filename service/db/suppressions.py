@@ -15,6 +15,7 @@ from service.db.tables import Canary, DeletionRequest, ForgetRow, Sample, Suppre
 def suppress(tx: Session, dataset_id: UUID, job_id: UUID) -> int:
     """Remember whom the job's certified requests name, and every row of them; returns how many references are new.
 
+    Rows that still wait for another model are among them: this data set keeps them for a while, no later one gets them.
     Requests for classes name no person. Canaries are named by number, alike in every data set.
     """
     theirs, person = aliased(Sample), DeletionRequest.target_kind == "subjects"

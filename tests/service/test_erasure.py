@@ -268,6 +268,7 @@ def test_rows_that_another_model_still_knows_stay_until_that_has_forgotten_them(
 
     kept, gone = entries(sql)
     assert (first, kept["rows"], gone["rows"]) == ([], 0, 3)
+    assert (kept["suppressed"], gone["suppressed"]) == (4, 0)
     assert [(each["kind"], each["count"]) for each in kept["kept"]] == [("dataset-rows", 3)]
     assert len(erased_rows(sql)) == 3
     assert gone["kept"] == []

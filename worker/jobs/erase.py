@@ -86,7 +86,10 @@ def _detach(workshop: Workshop, claim: Claim, task: Task, new: Renewed | None, a
     with transaction(workshop.engine) as tx:
         job = jobs.hold(tx, claim)
         dataset = leaving.lock(tx, task.dataset.id)
-        suppressed = 0 if new is None else _take_rows(tx, task, dataset, new)
+        wanted = task.job.payload["rows"]
+        suppressed = suppressions.suppress(tx, dataset.id, task.unlearned.id) if wanted else 0
+        if new is not None:
+            _take_rows(tx, task, dataset, new)
         objects = erasures.detach(tx, task.version, dataset.id, keep=task.known, before=task.before)
         erasures.note(tx, job.id, objects, absent=absent)
         gone = {"rows": len(task.rows), "waiting": len(task.leaving.rows) + len(task.leaving.waiting) - len(task.rows)}
@@ -94,16 +97,13 @@ def _detach(workshop: Workshop, claim: Claim, task: Task, new: Renewed | None, a
         job.payload = job.payload | told
 
 
-def _take_rows(tx: Session, task: Task, dataset: Dataset, new: Renewed) -> int:
-    """Returns how many references came onto the list of those that must not come back."""
+def _take_rows(tx: Session, task: Task, dataset: Dataset, new: Renewed) -> None:
     leaving.refuse_moved(tx, task.dataset)
     if leaving.leaving(tx, dataset.id, task.unlearned.id) != task.leaving:
         raise Unavailable("Who needs the rows of the data set changed while it was written anew")
-    suppressed = suppressions.suppress(tx, dataset.id, task.unlearned.id)
     erasures.note(tx, task.job.id, erasures.of_rows(task.dataset))
     erasures.unnote(tx, task.job.id, [new.file, new.tensors])
     leaving.erase(tx, dataset, task.rows, file_key=new.file, tensors_key=new.tensors)
-    return suppressed
 
 
 def _delete(workshop: Workshop, purge: Purge) -> str:
