@@ -70,8 +70,6 @@ class Monitor:
                 self._compare(tx, outside, finding)
         except Difference as difference:
             finding.fault = str(difference)
-        except Unavailable:                     # while tiles were read
-            finding.away = (*finding.away, "the store")
         return finding
 
     def _log_keys(self) -> list[Vkey]:
@@ -90,7 +88,10 @@ class Monitor:
             raise Difference(f"The head of {size} entries does not stand on what they are")
         _certificates(tx)
         if self.tiles and outside.published is not None:
-            self._tiles(tx, outside.published.size)
+            try:
+                self._tiles(tx, outside.published.size)
+            except Unavailable:
+                finding.away = (*finding.away, "the store")
 
     def _checkpoints(self, tx: Session, chunk: Chunk) -> int:
         rows = leaves.checkpoints(tx, chunk.first, chunk.end)

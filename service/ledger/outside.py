@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Engine
@@ -50,7 +51,10 @@ def gather(engine: Engine, log: Named, anchors: Sequence[Anchor], keys: Sequence
         found.published = checked("The published checkpoint", text, keys)
         found.notes.append(Note("The published checkpoint", found.published))
     for each in anchors:
-        found.notes += _unless_away(found, f"the {each}", lambda each=each: list(_notes(engine, each, keys))) or []
+        with transaction(engine) as tx:
+            given = set(anchored.sizes(tx, each.digest))    # before its notes are read: it may be given more
+        read = partial(_notes, each, given, keys)
+        found.notes += _unless_away(found, f"the {each}", lambda read=read: list(read())) or []
     return found
 
 
@@ -64,9 +68,8 @@ def _unless_away(found: Outside, name: str, read: Callable[[], T]) -> T | None:
         raise Difference(f"Of {name} something cannot be read: {error.detail}") from None
 
 
-def _notes(engine: Engine, anchor: Anchor, keys: Sequence[Vkey]) -> Iterator[Note]:
-    with transaction(engine) as tx:
-        given = set(anchored.sizes(tx, anchor.digest))
+def _notes(anchor: Anchor, given: set[int], keys: Sequence[Vkey]) -> Iterator[Note]:
+    """All of an anchor's, among which must be those that it was given."""
     notes = anchor.place.notes()
     if notes is None:
         return
