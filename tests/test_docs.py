@@ -59,7 +59,7 @@ def test_every_process_in_the_readme_is_one_of_the_compose_file():
     told = {cells[1].strip("`").removesuffix(" FOLDER") for cells in rows(README, "process")}
 
     assert told - {"expunge keys new"} == {" ".join(SERVICES[name]["command"])
-                                           for name in ("api", "scheduler", "worker", "migrate")}
+                                           for name in ("api", "scheduler", "worker", "monitor", "migrate")}
 
 
 def test_every_setting_is_documented_and_every_documented_setting_exists():
@@ -133,7 +133,7 @@ def running() -> Iterator[Stack]:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_http_example_does_what_it_says(running):
-    example = next(text for text in blocks("bash") if "curl" in text)
+    example = "".join(text for text in blocks("bash") if "curl" in text)
     folder = running.home.parent
     script = "set -euo pipefail\n" + example.replace("http://127.0.0.1:8000", running.url)
 
@@ -143,3 +143,4 @@ def test_the_http_example_does_what_it_says(running):
     assert "event: certified" in done.stdout
     assert (folder / "report.pdf").read_bytes().startswith(b"%PDF")
     assert (folder / "bundle.zip").exists()
+    assert "ok   10 receipt: the sample is one of the 14 of the request" in done.stdout

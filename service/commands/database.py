@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.db.session import connect
+from service.db.session import Role, connect
 from service.errors import ExpungeError, Unavailable
 from service.settings import Settings
 
@@ -33,7 +33,7 @@ def url(settings: Settings) -> str:
 
 
 @contextmanager
-def database(settings: Settings, *, role: str | None = "expunge_app", codes: Codes | None = None) -> Generator[Engine]:
+def database(settings: Settings, *, role: Role | None = "expunge_app", codes: Codes | None = None) -> Generator[Engine]:
     """An engine for as long as the block lasts; an error in it is one sentence, a hint and an exit code.
 
     Args:

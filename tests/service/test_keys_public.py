@@ -66,7 +66,7 @@ def test_any_other_attribute_is_refused(attribute):
         read_keys(f"{ED}{attribute}\n")
 
 
-@pytest.mark.parametrize("second", [str(ED), f"{ED} until=3"])
+@pytest.mark.parametrize("second", [str(ED), f"{ED} until=3"], ids=["same", "with an end"])
 def test_a_key_that_is_named_twice_is_refused(second):
     with pytest.raises(RefusedError, match="twice"):
         read_keys(f"{ED}\n{second}\n")
@@ -118,6 +118,7 @@ def test_a_checkpoint_signed_by_p256_is_believed_and_a_changed_one_is_not():
         P256.sign(b"m", ECDSA(SHA256())) + b"\x00",
         encode_dss_signature(*reversed(decode_dss_signature(P256.sign(b"m", ECDSA(SHA256()))))),
     ],
+    ids=range(8),
 )  # fmt: skip
 def test_a_p256_signature_of_anything_else_is_refused(signature):
     with pytest.raises(RefusedError):
@@ -135,6 +136,7 @@ def compressed():
         b"", b"\x30", EC.public[:-1], EC.public + b"\0", compressed(), spki(generate_private_key(SECP384R1())),
         spki(Ed25519PrivateKey.generate()), EC.public[:-64] + bytes(64),
     ],
+    ids=range(8),
 )  # fmt: skip
 def test_a_p256_line_of_another_key_or_encoding_is_refused(public):
     """One key has one line, one id and one digest."""
