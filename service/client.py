@@ -138,6 +138,15 @@ class Client:
     def bundle(self, request_id: str) -> bytes:
         return self._bytes(f"/deletion-requests/{request_id}/bundle", "application/zip")
 
+    def entries(self, request_id: str) -> list[Json]:
+        """All that the ledger says of a request, in its order."""
+        return _checked(self._http.get(f"/deletion-requests/{request_id}/entries")).json()["items"]
+
+    def receipt(self, request_id: str, sample: str) -> bytes:
+        """For the person whose sample it is alone; `expunge verify-receipt` checks it beside the bundle."""
+        answer = self._http.get(f"/deletion-requests/{request_id}/receipt", params={"sample": sample})
+        return _checked(answer).content
+
     def _bytes(self, path: str, accept: str) -> bytes:
         return _checked(self._http.get(path, headers={"Accept": accept})).content
 

@@ -1,7 +1,6 @@
 """Withdrawing a request: while it waits, while it runs, and when it is too late."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.settings import Settings
-from service.storage import FileStore, Store
 from tests.service.conftest import Trained
-from tests.service.world import AUDIT, Tripwire, ask, person
+from tests.service.world import AUDIT, ask, person
 
 ENDLESS = {"ladder": [{"name": "nabla_tau", "passes": 100, "batch": 1}], "audit": AUDIT}
 
@@ -25,14 +23,6 @@ def start(trained: Trained, tmp_path: Path) -> str:
 def settings(settings: Settings) -> Settings:
     """A heartbeat every tenth of a second, so that a wish to stop is soon heard."""
     return settings.model_copy(update={"lease_s": 0.3})
-
-
-def run_with(workshop: Any, job_id: str, on: str, call: Callable[[], object]) -> None:
-    """Run a job that calls back at its first read or write of the store."""
-    from worker.jobs import run
-
-    tripwire = Tripwire(FileStore(workshop.settings.home / "store"), on, call)
-    run(replace(workshop, store=Store(tripwire)), job_id)
 
 
 def cancel(api: TestClient, request: dict[str, Any]) -> Any:
@@ -64,12 +54,12 @@ def test_a_waiting_request_leaves_a_shared_job_to_the_others(api: TestClient, wo
     assert api.get(f"/jobs/{stays['job_id']}").json()["result"]["n_forget"] == 3
 
 
-def test_a_running_job_stops_within_a_step_and_the_old_version_stays(api: TestClient, workshop: Any) -> None:
+def test_a_running_job_stops_within_a_step_and_the_old_version_stays(api: TestClient, run_with: Callable[..., None]) -> None:
     api.put("/models/m/policy", json=ENDLESS)
     request = ask(api, "subjects", [person(1)]).json()
     answers = []
 
-    run_with(workshop, request["job_id"], "read", lambda: answers.append(cancel(api, request)))
+    run_with(request["job_id"], "read", lambda: answers.append(cancel(api, request)))
 
     job = api.get(f"/jobs/{request['job_id']}").json()
     assert answers[0].status_code == 202
@@ -79,22 +69,22 @@ def test_a_running_job_stops_within_a_step_and_the_old_version_stays(api: TestCl
     assert api.get("/models/m").json()["active_version"] == 1
 
 
-def test_a_wish_to_stop_that_was_accepted_in_the_last_moment_is_kept(api: TestClient, workshop: Any) -> None:
+def test_a_wish_to_stop_that_was_accepted_in_the_last_moment_is_kept(api: TestClient, run_with: Callable[..., None]) -> None:
     request = ask(api, "subjects", [person(1)]).json()
     answers = []
 
-    run_with(workshop, request["job_id"], "write", lambda: answers.append(cancel(api, request)))
+    run_with(request["job_id"], "write", lambda: answers.append(cancel(api, request)))
 
     assert answers[0].status_code == 202
     assert states(api, request) == ["cancelled"]
     assert [v["number"] for v in api.get("/models/m/versions").json()] == [1]
 
 
-def test_a_request_cannot_leave_a_running_job_that_it_shares(api: TestClient, workshop: Any) -> None:
+def test_a_request_cannot_leave_a_running_job_that_it_shares(api: TestClient, run_with: Callable[..., None]) -> None:
     one, two = (ask(api, "subjects", [person(n)]).json() for n in (1, 2))
     answers = []
 
-    run_with(workshop, one["job_id"], "read", lambda: answers.append(cancel(api, one)))
+    run_with(one["job_id"], "read", lambda: answers.append(cancel(api, one)))
 
     assert answers[0].status_code == 409
     assert "2 requests" in answers[0].json()["detail"]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from service.client import Client, Event, ProblemError, _events
 from service.db.session import transaction
@@ -20,25 +21,28 @@ def client(base_url: str) -> Any:
 
 
 def test_the_whole_way_with_the_client(
-    client: Client, work: Callable[[], Any], workshop: Any, tiny: Path, tmp_path: Path, keys_dir: Path
+    client: Client, work: Callable[[], Any], workshop: Any, engine: Engine, tiny: Path, tmp_path: Path, keys_dir: Path
 ) -> None:
     dataset = client.add_dataset("d", tiny)
     client.add_model(MODEL)
     work()
     request = client.forget("m", {"kind": "subjects", "ids": [person(1)]}, external_id="case-1")
     work()
-    with transaction(workshop.engine) as tx:
+    with transaction(engine) as tx:
         sequence(tx, workshop.keys, "test.example/log")
 
     kinds = [event.kind for event in client.events(request["id"])]
     (tmp_path / "bundle.zip").write_bytes(client.bundle(request["id"]))
+    (tmp_path / "receipt.json").write_bytes(client.receipt(request["id"], "row-train-1-0"))
 
     assert client.job(dataset["job"]["id"])["status"] == "succeeded"
     assert client.model("m")["active_version"] == 2
     assert client.request(request["id"])["state"] == kinds[-1] == "certified"
     assert client.report(request["id"], accept="application/pdf").startswith(b"%PDF")
     assert b"<html" in client.report(request["id"], accept="text/html")
-    assert verify([str(tmp_path / "bundle.zip"), "--key", str(keys_dir / "expunge.pub")]) == 0
+    assert [entry["kind"] for entry in client.entries(request["id"])] == ["certificate"]
+    trusted = [str(tmp_path / "bundle.zip"), "--key", str(keys_dir / "expunge.pub")]
+    assert verify([*trusted, "--receipt", str(tmp_path / "receipt.json")]) == 0
 
 
 def test_a_rule_splits_a_file_without_the_column(client: Client, tmp_path: Path) -> None:
