@@ -11,6 +11,7 @@ from service.settings import Settings
 from tests.service.conftest import Trained
 from tests.service.world import AUDIT, ask, person
 
+RunWith = Callable[..., None]
 ENDLESS = {"ladder": [{"name": "nabla_tau", "passes": 100, "batch": 1}], "audit": AUDIT}
 
 
@@ -54,7 +55,7 @@ def test_a_waiting_request_leaves_a_shared_job_to_the_others(api: TestClient, wo
     assert api.get(f"/jobs/{stays['job_id']}").json()["result"]["n_forget"] == 3
 
 
-def test_a_running_job_stops_within_a_step_and_the_old_version_stays(api: TestClient, run_with: Callable[..., None]) -> None:
+def test_a_running_job_stops_within_a_step_and_the_old_version_stays(api: TestClient, run_with: RunWith) -> None:
     api.put("/models/m/policy", json=ENDLESS)
     request = ask(api, "subjects", [person(1)]).json()
     answers = []
@@ -69,7 +70,7 @@ def test_a_running_job_stops_within_a_step_and_the_old_version_stays(api: TestCl
     assert api.get("/models/m").json()["active_version"] == 1
 
 
-def test_a_wish_to_stop_that_was_accepted_in_the_last_moment_is_kept(api: TestClient, run_with: Callable[..., None]) -> None:
+def test_a_wish_to_stop_that_was_accepted_in_the_last_moment_is_kept(api: TestClient, run_with: RunWith) -> None:
     request = ask(api, "subjects", [person(1)]).json()
     answers = []
 
@@ -80,7 +81,7 @@ def test_a_wish_to_stop_that_was_accepted_in_the_last_moment_is_kept(api: TestCl
     assert [v["number"] for v in api.get("/models/m/versions").json()] == [1]
 
 
-def test_a_request_cannot_leave_a_running_job_that_it_shares(api: TestClient, run_with: Callable[..., None]) -> None:
+def test_a_request_cannot_leave_a_running_job_that_it_shares(api: TestClient, run_with: RunWith) -> None:
     one, two = (ask(api, "subjects", [person(n)]).json() for n in (1, 2))
     answers = []
 

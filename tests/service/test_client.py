@@ -40,7 +40,7 @@ def test_the_whole_way_with_the_client(
     assert client.request(request["id"])["state"] == kinds[-1] == "certified"
     assert client.report(request["id"], accept="application/pdf").startswith(b"%PDF")
     assert b"<html" in client.report(request["id"], accept="text/html")
-    assert [entry["kind"] for entry in client.entries(request["id"])] == ["certificate"]
+    assert client.entries(request["id"])[-1]["kind"] == "certificate"
     trusted = [str(tmp_path / "bundle.zip"), "--key", str(keys_dir / "expunge.pub")]
     assert verify([*trusted, "--receipt", str(tmp_path / "receipt.json")]) == 0
 
