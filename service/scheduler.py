@@ -23,6 +23,7 @@ from service.ledger.keyring import Keyring
 from service.ledger.keys import Keys
 from service.ledger.publishing import FOLDER, publish
 from service.ledger.sequencer import drain
+from service.log import where
 from service.queue import make_app
 from service.settings import Settings
 from service.storage import open_store
@@ -101,8 +102,8 @@ def _attempt(name: str, step: Step) -> None:
         log.error("step.failed", step=name, error=error.slug, detail=error.detail)      # noqa: TRY400
     except (BrokerError, DatabaseError) as error:
         log.warning("step.failed", step=name, error=type(error).__name__)
-    except Exception:
-        log.exception("step.failed", step=name)
+    except Exception as error:
+        log.error("step.failed", step=name, error=type(error).__name__, where=where(error))     # noqa: TRY400
 
 
 def _tick_until(stop: threading.Event, url: str, steps: Mapping[str, Step], every_s: float) -> None:

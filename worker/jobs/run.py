@@ -15,6 +15,7 @@ from service.db.session import transaction
 from service.db.tables import Job
 from service.errors import Cancelled, ExpungeError, LostLease, Unavailable
 from service.ledger import failures
+from service.log import where
 from worker.jobs import audit, canaries, erase, index, recipe, reference, train, unlearn
 from worker.jobs.pulse import Pulse
 from worker.jobs.workshop import Workshop
@@ -69,16 +70,9 @@ def _do(workshop: Workshop, job: Job, claim: Claim, pulse: Pulse) -> Ending | No
     except ExpungeError as error:
         return Ending("failed", error.detail)
     except Exception as error:      # the message of a stranger may quote data, so only its type is kept
-        log.warning("job.unforeseen", error=type(error).__name__, where=_where(error))
+        log.warning("job.unforeseen", error=type(error).__name__, where=where(error))
         return Ending("postponed", f"An unforeseen {type(error).__name__}")
     return None
-
-
-def _where(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return "" if trace is None else f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}"
 
 
 def _write(workshop: Workshop, job: Job, claim: Claim, ending: Ending) -> None:
