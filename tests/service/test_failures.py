@@ -157,7 +157,7 @@ def test_a_request_that_was_withdrawn_is_not_told_as_failed(
     run_with(request["job_id"], "read", lambda: api.post(f"/deletion-requests/{request['id']}/cancel"))
 
     assert api.get(f"/deletion-requests/{request['id']}").json()["state"] == "cancelled"
-    assert told() == []
+    assert "failure" not in [kind for kind, _ in told()]    # an attempt that had ended before may stand there
 
 
 def test_what_is_told_of_a_request_is_listed_with_it_once_it_has_its_place(

@@ -67,8 +67,9 @@ class Attempt:
 
 
 def _headline(seen: AuditReport) -> dict[str, float]:
-    numbers = seen.headline.model_dump()
-    return {name: numbers[name] for name in ("auc_before", "auc_after", "auc_reference") if numbers[name] is not None}
+    """What was measured: without retrained models ½ is an assumption."""
+    numbers, names = seen.headline.model_dump(), ("auc_before", "auc_after", "auc_reference")
+    return {name: numbers[name] for name in names[: 3 if seen.references.k else 2] if numbers[name] is not None}
 
 
 Log = Callable[[int, Attempt], None]
