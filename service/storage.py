@@ -188,16 +188,20 @@ class S3Store:
     """Blobs as objects of one bucket, below a prefix. Credentials come the usual boto3 way."""
 
     def __init__(
-        self, bucket: str, prefix: str = "", *, endpoint: str | None = None, retain_days: int | None = None
+        self, bucket: str, prefix: str = "", *, endpoint: str | None = None, retain_days: int | None = None,
+        profile: str | None = None,
     ) -> None:
         import boto3
         from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 
         style = {"addressing_style": "path"} if endpoint else {}
         retries = {"total_max_attempts": 3, "mode": "standard"}
         config = Config(connect_timeout=5, read_timeout=60, retries=retries, s3=style)
-        self._s3 = boto3.client("s3", endpoint_url=endpoint, config=config)
+        try:
+            self._s3 = boto3.Session(profile_name=profile).client("s3", endpoint_url=endpoint, config=config)
+        except ProfileNotFound:
+            raise BadInput("no profile of this name is configured for the S3 store") from None
         self._refused, self._away = ClientError, BotoCoreError
         self._bucket, self._prefix, self._retain_days = bucket, prefix.strip("/"), retain_days
 

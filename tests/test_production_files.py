@@ -106,7 +106,7 @@ def test_every_variable_is_in_the_example_and_secrets_have_no_default():
     example = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
 
     assert asked.keys() == example.keys()
-    assert {name for name, rule in asked.items() if rule != ":?"} == {"API_ADDRESS"}
+    assert {name for name, rule in asked.items() if rule != ":?"} == {"API_ADDRESS", "EXPUNGE_ANCHORS"}
     assert {name for name, value in example.items() if value} == {"API_ADDRESS"}
 
 
@@ -132,6 +132,8 @@ def test_only_the_api_can_be_reached():
 
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["api"]
     assert [name for name, service in SERVICES.items() if "outside" in service.get("networks", [])] == ["api"]
+    reach_out = [name for name, service in SERVICES.items() if "anchors" in service.get("networks", [])]
+    assert reach_out == ["scheduler", "monitor"]
     assert networks["inside"]["internal"]
 
 

@@ -1,7 +1,8 @@
 """Anchors: checkpoints written down where the operator of this ledger cannot change them unseen.
 
     file:///folder                      a file for each checkpoint, written once; the folder must exist
-    s3://bucket/prefix?retain_days=N    an object for each, written once; with N nobody can remove it for so many days
+    s3://bucket/prefix?retain_days=N    an object for each, written once; with N nobody can remove it for so many days;
+                                        endpoint=URL (or amazon) and profile=NAME where it is not the store's account
     https://host/path                   the note is posted as text/plain, to be kept there
 
 An anchor is known by a digest of its URL, which may hold a secret. One that is away is tried again later.
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypedDict
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import httpx
@@ -138,9 +139,8 @@ def _place(url: str, endpoint: str | None) -> Place:
         case "file":
             return _folder(parts.netloc, unquote(parts.path))
         case "s3":
-            days = _days(parts.query)
-            store = S3Store(_named(parts.netloc, "a bucket"), parts.path, endpoint=endpoint, retain_days=days)
-            return Shelf(Named(store, FOLDER))
+            bucket, options = _named(parts.netloc, "a bucket"), _options(parts.query, endpoint)
+            return Shelf(Named(S3Store(bucket, parts.path, **options), FOLDER))
         case "http" | "https":
             _named(parts.hostname, "a host")
             return Webhook(url)
@@ -160,12 +160,23 @@ def _named(name: str | None, what: str) -> str:
     return name
 
 
-def _days(query: str) -> int | None:
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    days = options.pop("retain_days", None)
-    if options or (days is not None and not (days.isascii() and days.isdigit() and 0 < int(days) <= 36_500)):
-        raise BadInput("its only option is retain_days, from 1 to 36500")
-    return None if days is None else int(days)
+class _Options(TypedDict):
+    endpoint: str | None
+    profile: str | None
+    retain_days: int | None
+
+
+def _options(query: str, endpoint: str | None) -> _Options:
+    told = dict(parse_qsl(query, keep_blank_values=True))
+    days, server, profile = told.pop("retain_days", None), told.pop("endpoint", endpoint), told.pop("profile", None)
+    if told or (days is not None and not (days.isascii() and days.isdigit() and 0 < int(days) <= 36_500)):
+        raise BadInput("its options are retain_days, from 1 to 36500, endpoint and profile")
+    if server not in (None, endpoint, "amazon") and not urlsplit(server).hostname:
+        raise BadInput("its endpoint is the URL of an S3 server, or amazon")
+    return {
+        "endpoint": None if server == "amazon" else server, "profile": profile,
+        "retain_days": None if days is None else int(days),
+    }
 
 
 # ---- anchoring ------------------------------------------------------------------------------------------------------

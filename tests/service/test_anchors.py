@@ -152,6 +152,14 @@ def test_an_object_is_locked_for_as_long_as_was_asked(engine, deployment, locked
         locked.delete_object(Bucket="locked", Key="deep/checkpoints/2", VersionId=kept["VersionId"])
 
 
+def test_an_anchor_may_have_a_server_of_its_own(engine, deployment, locked, s3):
+    grow(engine, deployment, 2)
+
+    assert anchor(engine, read(f"s3://locked?endpoint={s3}", endpoint="http://127.0.0.1:1"), every=AT_ONCE) == 1
+
+    assert locked.get_object(Bucket="locked", Key="checkpoints/2")["Body"].read().decode() == newest(engine)[1]
+
+
 def test_without_days_an_object_is_written_once_and_not_locked(engine, deployment, locked, s3):
     locked.put_object(Bucket="blobs", Key="checkpoints/2", Body=b"somebody else's")
     grow(engine, deployment, 2)
@@ -266,6 +274,9 @@ def test_no_setting_is_no_anchor(engine):
         ("s3://b?retain_days=", "retain_days"),
         ("s3://b?retain_days=²", "retain_days"),
         ("s3://b?secret=1", "retain_days"),
+        ("s3://b?endpoint=", "endpoint"),
+        ("s3://b?endpoint=nonsense", "endpoint"),
+        ("s3://b?profile=nobody-has-this", "profile"),
         ("s3://b?secret", "retain_days"),
         ("https:///secret", "name a host"),
         ("http://[secret", "no URL"),
