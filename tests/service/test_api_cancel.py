@@ -11,6 +11,8 @@ from service.settings import Settings
 from tests.service.conftest import Trained
 from tests.service.world import AUDIT, ask, person
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 RunWith = Callable[..., None]
 ENDLESS = {"ladder": [{"name": "nabla_tau", "passes": 100, "batch": 1}], "audit": AUDIT}
 

@@ -17,6 +17,8 @@ from service.domain.requests import State
 from tests.service.conftest import Trained
 from tests.service.world import ask, person
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 
 @pytest.fixture
 def start(trained: Trained, tmp_path: Path) -> str:

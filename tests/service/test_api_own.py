@@ -16,6 +16,8 @@ from tests.service.conftest import Trained
 from tests.service.world import MODEL, ask, person
 from tests.tiny import CLASSES, FEATURES
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 NETS = """
 from torch import nn
 

@@ -68,6 +68,7 @@ def whole_life(api: TestClient, work: Callable[[], Any], workshop: Any, engine: 
     return [*asked, cancelled, failed]
 
 
+@pytest.mark.slow
 def test_no_identifier_is_left_in_tables_logs_or_answers(
     api: TestClient, engine: Engine, work: Callable[[], Any], workshop: Any, talkative: Callable[[], None],
     capfd: pytest.CaptureFixture[str],

@@ -13,6 +13,8 @@ from service.domain.report import AuditReport
 from tests.service.conftest import Trained
 from tests.service.world import AUDIT, ask, person, stored
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 PLAN: dict[str, Any] = {**AUDIT, "rungs": [{"name": "population", "conventions": False}]}
 OTHER = {"version": 2, "before": 1}
 TWO = PLAN | {"references": 2}

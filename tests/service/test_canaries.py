@@ -24,6 +24,8 @@ from service.domain.commitments import reference
 from tests.service.world import MODEL, ask, person
 from tests.tiny import PERSONS, ROWS_EACH, tiny_parquet, tiny_rows
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 TRAIN_ROWS, ALL_ROWS = PERSONS["train"] * ROWS_EACH, sum(PERSONS.values()) * ROWS_EACH
 M = 60
 Work = Callable[[], list[UUID]]

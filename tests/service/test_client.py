@@ -20,6 +20,7 @@ def client(base_url: str) -> Any:
         yield client
 
 
+@pytest.mark.slow
 def test_the_whole_way_with_the_client(
     client: Client, work: Callable[[], Any], workshop: Any, engine: Engine, tiny: Path, tmp_path: Path, keys_dir: Path
 ) -> None:

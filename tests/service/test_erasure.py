@@ -18,6 +18,8 @@ from tests.service.erasures import Erase, Run, certificate, entries, served
 from tests.service.world import AUDIT, MODEL, ask, files, person
 from tests.tiny import tiny_parquet, tiny_rows
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 ROWS = tiny_rows()
 OTHER = MODEL | {"name": "other", "training": MODEL["training"] | {"seed": 1}}
 SPLITS = {"train": 180, "validation": 120, "holdout": 180}

@@ -10,6 +10,8 @@ from starlette.testclient import TestClient
 from tests.service.erasures import Erase, Run, entries, served
 from tests.service.world import MODEL, person
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 
 @pytest.mark.slow
 def test_canaries_go_with_the_row_that_they_repeat_whatever_their_coins(

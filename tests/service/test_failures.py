@@ -20,6 +20,8 @@ from tests.service.conftest import Trained
 from tests.service.ledger_fixture import sequence_all
 from tests.service.world import AUDIT, ask, person, reap
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 LOST = "UPDATE job SET lease_until = clock_timestamp() - interval '1 second' WHERE id = :id"
 USELESS = {"name": "nabla_tau", "alpha0": 0, "passes": 0.01}
 LEAKING = {"ladder": [USELESS], "audit": AUDIT | {"alpha": 0.05}}

@@ -174,6 +174,7 @@ def test_a_way_to_read_texts_that_is_none_is_refused(text):
 # ---- the service ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_request_to_forget_texts_ends_certified(api, work, tmp_path):
     rng = np.random.default_rng(0)
     n = 300

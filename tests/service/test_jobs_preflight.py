@@ -12,6 +12,8 @@ from tests.service.conftest import Trained
 from tests.service.test_jobs_run import get, result, statement
 from tests.service.world import AUDIT, ask, person
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 PLAIN = {"name": "neg_grad"}
 Work = Callable[[], list[UUID]]
 

@@ -15,6 +15,8 @@ from tests.service.conftest import Trained
 from tests.service.world import AUDIT, MODEL, ask, files, person, reap, stored
 from tests.tiny import tiny_rows
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 LOST = "UPDATE job SET lease_until = clock_timestamp() - interval '1 second' WHERE id = :id"
 USELESS = {"name": "nabla_tau", "alpha0": 0, "passes": 0.01}
 Work = Callable[[], list[UUID]]

@@ -14,6 +14,8 @@ from service.ledger import keys
 from service.settings import inherited
 from tests.service.ledger_fixture import ORIGIN, leaves_of
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 NO_REGION = {"AWS_DEFAULT_REGION": None, "AWS_REGION": None, "AWS_PROFILE": None, "AWS_CONFIG_FILE": "/dev/null"}
 EXPUNGE = (sys.executable, "-m", "service.cli", "keys")
 

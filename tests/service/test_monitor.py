@@ -12,6 +12,8 @@ from service.ledger.checkpoints import read_keys, write_keys
 from tests.service.ledger_fixture import ORIGIN, issue_one, leaves_of, sequence_all
 from tests.service.logs import Watched, as_owner, enqueue, grow, rewrite
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 
 @pytest.fixture
 def deployment(keys_dir):

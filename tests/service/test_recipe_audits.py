@@ -26,6 +26,8 @@ from service.storage import digest_of
 from tests.service.conftest import Trained
 from tests.service.world import AUDIT, ask, person
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 PLAN: dict[str, Any] = {"method": {"name": "retrain"}, "shadows": 8, "chunk": 4, "forget": 0.2}
 Work = Callable[[], list[UUID]]
 Sql = Callable[..., Any]

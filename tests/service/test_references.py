@@ -13,6 +13,8 @@ from starlette.testclient import TestClient
 from tests.service.conftest import Trained
 from tests.service.world import AUDIT, ask, person, reap
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 LOST = "UPDATE job SET lease_until = clock_timestamp() - interval '1 second' WHERE status = 'running'"
 TWO: dict[str, Any] = {"ladder": [{"name": "retrain"}], "audit": AUDIT | {"references": 2}}
 Work = Callable[[], list[UUID]]

@@ -18,6 +18,8 @@ from service.settings import Settings
 from tests.service.ledger_fixture import REPORT, add_forgotten, issue_of, leaves_of, sequence_all
 from tests.service.world import stored
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 SAMPLES = ["row-train-1", "row-train-2", "row-train-3", "row-train-4"]
 
 

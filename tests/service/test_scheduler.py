@@ -23,6 +23,8 @@ from tests.service.conftest import Trained
 from tests.service.logs import enqueue
 from tests.service.world import ask, person
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 
 @pytest.fixture
 def start(trained: Trained, tmp_path: Path) -> str:

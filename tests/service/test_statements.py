@@ -19,6 +19,8 @@ from service.storage import key_of
 from tests.service.conftest import Trained
 from tests.service.world import AUDIT, ask, person
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 USELESS = {"name": "nabla_tau", "alpha0": 0, "passes": 0.01}
 IMAGE = "5e" * 32
 Work = Callable[[], list[UUID]]

@@ -16,6 +16,8 @@ from tests.service.erasures import Erase, Run, served
 from tests.service.world import files, person, stored
 from tests.tiny import tiny_parquet, tiny_rows
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 ROWS = tiny_rows()
 
 

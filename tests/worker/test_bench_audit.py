@@ -8,6 +8,8 @@ from worker.bench.audit import PARTS, bench
 from worker.cli import app
 from worker.commands_bench_audit import flat, table
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 FAST = ("population", "rmia")
 
 

@@ -13,6 +13,8 @@ from worker.cli import main
 from worker.sources import asked_for, read
 from worker.training import train
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 Call = Callable[..., tuple[int, str]]
 QUICK = {"rungs": [{"name": "population"}], "permutations": 199, "bootstrap": 199, "alpha": 0.05}
 

@@ -13,6 +13,8 @@ from tests.worker.conformance import METHODS, named
 from tests.worker.in_two import BATCH, TARGETS
 from worker.distributed import everyone, joined, place, processes, share, summed
 
+pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
+
 ROOT = Path(__file__).parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 NAMES = ["trained", "resumed", *map(named, TARGETS)]
