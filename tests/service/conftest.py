@@ -17,8 +17,9 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from service.api.app import create_app
+from service.bench.sample import add_model
 from service.db.session import connect, transaction
-from service.db.tables import Dataset, Job, Model, Outbox
+from service.db.tables import Job, Outbox
 from service.ledger import keys, verify
 from service.ledger.envelopes import seal
 from service.settings import Settings
@@ -169,13 +170,7 @@ def check(tmp_path: Path, log: Log) -> Callable[..., tuple[int | None, str]]:
 @pytest.fixture
 def model_id(engine: Engine) -> UUID:
     with transaction(engine) as tx:
-        dataset = Dataset(name="d", file_key="f", source_sha256="0" * 64, options={}, facts={})
-        tx.add(dataset)
-        tx.flush()
-        model = Model(name="m", dataset_id=dataset.id, spec={}, policy={})
-        tx.add(model)
-        tx.flush()
-        return model.id
+        return add_model(tx)
 
 
 @pytest.fixture
@@ -260,3 +255,10 @@ def erase(run: Callable[[Any], None], sql: Callable[..., Any], api: TestClient) 
         return [api.get(f"/jobs/{job_id}").json() for job_id in due]
 
     return over
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Keys of its own for a test that changes them."""
+    keys.new(tmp_path / "keys", ORIGIN)
+    return tmp_path / "keys"

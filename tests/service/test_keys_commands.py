@@ -12,18 +12,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from service.ledger import keys
 from service.settings import inherited
-from tests.service.ledger_fixture import ORIGIN, leaves_of
+from tests.service.ledger_fixture import leaves_of
 
 pytestmark = pytest.mark.slow        # jobs from claim to end, or servers and processes of their own
 
 NO_REGION = {"AWS_DEFAULT_REGION": None, "AWS_REGION": None, "AWS_PROFILE": None, "AWS_CONFIG_FILE": "/dev/null"}
 EXPUNGE = (sys.executable, "-m", "service.cli", "keys")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    keys.new(tmp_path / "keys", ORIGIN)
-    return tmp_path / "keys"
 
 
 @pytest.fixture

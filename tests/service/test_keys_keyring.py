@@ -19,12 +19,6 @@ NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
 
 @pytest.fixture
-def folder(tmp_path):
-    keys.new(tmp_path / "keys", ORIGIN)
-    return tmp_path / "keys"
-
-
-@pytest.fixture
 def settings(settings, folder):
     return settings.model_copy(update={"keys": folder})
 

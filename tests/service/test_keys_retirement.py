@@ -20,12 +20,6 @@ NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 USES = ("certificate", "log")
 
 
-@pytest.fixture
-def folder(tmp_path):
-    keys.new(tmp_path / "keys", ORIGIN)
-    return tmp_path / "keys"
-
-
 def rotated(engine, folder, use):
     return rotate(engine, folder, use, at=NOW).replaces
 

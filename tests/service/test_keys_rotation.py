@@ -14,16 +14,10 @@ from service.ledger import checkpoints, keys
 from service.ledger.envelopes import payload
 from service.ledger.rotation import Rotation, retire, rotate
 from service.ledger.untrusted import RefusedError, at, field, items, read_json, unbase64
-from tests.service.ledger_fixture import ORIGIN, issue_one, leaves_of, sequence_all
+from tests.service.ledger_fixture import issue_one, leaves_of, sequence_all
 
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
 USES = ("certificate", "log")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    keys.new(tmp_path / "keys", ORIGIN)
-    return tmp_path / "keys"
 
 
 def present(folder, use):
