@@ -48,7 +48,7 @@ def monitor(
         every: seconds between one look and the next; without it, one look.
         textfile: where to write the gauges for Prometheus' node exporter.
         key: the public keys to trust; expunge.pub in the key folder unless given.
-        signatures: check that of every entry too (about 10,000 a second).
+        signatures: check that of every entry too, which takes much longer.
         tiles: compare every published tile too.
         json: print one JSON object for each look.
     """

@@ -24,9 +24,9 @@ from service.errors import BadInput, NotFound
 SEQUENCER = 0x6C65_6467_6572  # the advisory lock of whoever writes the tree: "ledger"
 ENVELOPE_LIMIT = 65_535       # bytes; a tile of entries gives each length two bytes (C2SP tlog-tiles)
 
-_ENQUEUE = "INSERT INTO ledger_inbox (entry_id, kind, envelope) VALUES (%s, %s, %s)"   # to build it costs as much again
+_ENQUEUE = "INSERT INTO ledger_inbox (entry_id, kind, envelope) VALUES (%s, %s, %s)"
 _TAKE = "SELECT id, entry_id, kind, envelope FROM ledger_inbox WHERE id > %s ORDER BY id LIMIT %s"
-_NODES = (      # in the driver's words: every proof asks this, and building it anew costs more than answering it
+_NODES = (      # in the driver's words, like the two before: what is asked so often is not built anew each time
     "SELECT level, idx, hash FROM ledger_node"
     " JOIN unnest(%s::int2[], %s::int8[]) AS wanted (level, idx) USING (level, idx)"
 )
